@@ -1,0 +1,185 @@
+"""The command line: a person reads it; with --json a program does.
+
+Exit status: 0 done, 1 something was not verified, 2 bad input (one line on stderr, nothing on stdout).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+import gpsym
+from gpsym import maps, numeric
+from gpsym.activation import ALIASES, MEMBERS, member
+from gpsym.design import edge_of_chaos
+from gpsym.export import FRAMEWORKS, export_text
+from gpsym.files import write_text
+from gpsym.formats import FORMATS, format_formula
+from gpsym.verify import Check, Verified, verify_activation
+
+__all__ = ["main", "run"]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of the `gpsym` command."""
+    run(cli, "gpsym", arguments)
+
+
+def run(command: click.Command, name: str, arguments: Sequence[str] | None = None) -> None:
+    """Run a click command and exit; bad input becomes one line on stderr and status 2."""
+    try:
+        status = command.main(args=arguments, prog_name=name, standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help() if error.ctx else error.format_message(), err=True)
+        sys.exit(2)
+    except (click.ClickException, ValueError, OSError, ImportError) as error:
+        message = error.format_message() if isinstance(error, click.ClickException) else str(error)
+        if isinstance(error, click.UsageError) and error.ctx:
+            message += f" See {error.ctx.command_path} --help."
+        click.echo(f"{name}: {' '.join(message.split())}", err=True)
+        sys.exit(2)
+    except click.Abort:
+        sys.exit(130)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _options(*options: Callable) -> Callable:
+    """Several click options as one decorator, in the order given."""
+
+    def decorate(function: Callable) -> Callable:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+_activation = click.argument("activation", metavar="ACT")
+_parameters = _options(
+    click.option("--tau", type=float, help="Threshold."),
+    click.option("--m", type=float, help="Clip level, > 0; clipped activations only."),
+)
+_wishes = _options(
+    click.option("--sparsity", type=float, help="Wanted fraction of zeros."),
+    click.option("--slope", type=float, help="Wanted V'(q*) in (0, 1); clipped activations only."),
+    click.option("--q-star", type=float, default=1.0, show_default=True, help="Pre-activation variance."),
+    _parameters,
+)
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.group(epilog=f"Activations: {', '.join(MEMBERS)}; aliases {', '.join(ALIASES)}.")
+@click.version_option(gpsym.__version__, prog_name="gpsym")
+def cli() -> None:
+    """Variance maps of sparse activations in closed form, and initializers at the edge of chaos."""
+
+
+@cli.command("maps")
+@_activation
+@_parameters
+@click.option("--q", type=float, required=True, help="Pre-activation variance, > 0.")
+@click.option("--sigma-w2", type=float, default=1.0, show_default=True, help="Weight variance times fan-in, > 0.")
+@click.option("--sigma-b2", type=float, default=0.0, show_default=True, help="Bias variance, >= 0.")
+@_json
+def maps_command(
+    activation: str, tau: float | None, m: float | None, q: float, sigma_w2: float, sigma_b2: float, as_json: bool
+) -> None:
+    """Values of the variance map, its slope and curvature, chi_1 and sparsity, to all float64 digits."""
+    family = member(activation)
+    given = {"tau": tau, "m": m}
+    member(activation, **given)
+    missing = [f"--{p}" for p in map(str, family.parameters) if given[p] is None]
+    if missing:
+        raise ValueError(f"maps: {family.name} needs {' and '.join(missing)}, got none; pass {' and '.join(missing)}.")
+    values = {"q": q, "sigma_w2": sigma_w2, "sigma_b2": sigma_b2, **given}
+    numbers = {name: float(numeric.evaluate(maps.derive(family, name), values)) for name in maps.QUANTITIES}
+    _print_fields(
+        {"activation": family.name, **given, "q": q, "sigma_w2": sigma_w2, "sigma_b2": sigma_b2, **numbers}, as_json
+    )
+
+
+@cli.command()
+@_activation
+@click.option("--quantity", required=True, help=f"One of {', '.join(n.replace('_', '-') for n in maps.QUANTITIES)}.")
+@click.option("--format", "style", default="text", show_default=True, help=f"One of {', '.join(FORMATS)}.")
+def derive(activation: str, quantity: str, style: str) -> None:
+    """The closed form of a quantity, in q, tau, m, sigma_w2 and sigma_b2."""
+    click.echo(format_formula(maps.derive(member(activation), quantity), style))
+
+
+@cli.command("design")
+@_activation
+@_wishes
+@_json
+def design_command(activation: str, as_json: bool, **wishes: Any) -> None:
+    """The initialization at the edge of chaos for a wanted sparsity (and slope)."""
+    found = edge_of_chaos(activation, **wishes)
+    click.echo(found.to_json() if as_json else found)
+
+
+@cli.command()
+@_activation
+@_wishes
+@click.option("--framework", required=True, help=f"One of {', '.join(FRAMEWORKS)}.")
+@click.option("--output", type=click.Path(path_type=Path), required=True, help="File to write.")
+def export(activation: str, framework: str, output: Path, **wishes: Any) -> None:
+    """Write a design to a file that needs no gpsym."""
+    write_text(output, export_text(edge_of_chaos(activation, **wishes), framework))
+    click.echo(f"wrote {output}")
+
+
+@cli.command()
+@click.argument("activations", metavar="[ACT]...", nargs=-1)
+@click.option("--digits", type=int, default=50, show_default=True, help="Significant digits to agree on.")
+@click.option("--points", type=int, default=100, show_default=True, help="Random points per formula.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the points.")
+@_json
+@click.pass_context
+def verify(
+    context: click.Context, activations: tuple[str, ...], digits: int, points: int, seed: int, as_json: bool
+) -> None:
+    """Check every formula against quadrature of its definition; exit 1 if anything is not verified."""
+    families = [member(name) for name in activations or MEMBERS]
+    checks: list[Check] = []
+    for family in families:
+        found = verify_activation(family, digits=digits, points=points, seed=seed)
+        checks += found
+        if not as_json:
+            for check in found:
+                click.echo(f"{check.activation:<24}{check.quantity:<12}{_verdict(check)}")
+    verified = all(isinstance(check.verdict, Verified) for check in checks)
+    if as_json:
+        click.echo(json.dumps({"verified": verified, "checks": [check.to_dict() for check in checks]}, indent=2))
+    context.exit(0 if verified else 1)
+
+
+@cli.command()
+@click.option("--output", type=click.Path(path_type=Path), required=True, help="Folder to write index.html into.")
+@click.option("--run", "run_folder", type=click.Path(path_type=Path), help="Folder of a training run to include.")
+def report(output: Path, run_folder: Path | None) -> None:
+    """Write formulas, designs, plots and verification as one HTML page that opens offline."""
+    from gpsym.report import write_report
+
+    click.echo(f"wrote {write_report(output, run=run_folder)}")
+
+
+def _verdict(check: Check) -> str:
+    verdict = check.verdict
+    fields = ", ".join(f"{name} {value}" for name, value in vars(verdict).items())
+    return f"{type(verdict).__name__} ({fields})"
+
+
+def _print_fields(fields: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(fields, indent=2))
+    else:
+        click.echo("\n".join(f"{name:<12}{'-' if value is None else value}" for name, value in fields.items()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""A design as a file that stands on its own: Python for torch, or JSON."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable
+from importlib import resources
+
+from gpsym import maps
+from gpsym.activation import MEMBERS, Term, member
+from gpsym.design import CriticalInit
+from gpsym.formula import SIGMA_W2
+
+__all__ = ["FRAMEWORKS", "export_text"]
+
+
+def export_text(design: CriticalInit, framework: str) -> str:
+    """The design as the text of a file.
+
+    torch  a Python module that imports torch and the standard library only: `Activation`, an nn.Module, and
+           `init_(model, generator=...)`, which draws the same numbers as `gpsym.torch.init_`.  Its docstring
+           holds the formulas that the numbers come from.
+    json   the fields of `CriticalInit.to_dict`.
+
+    Raises ValueError for an unknown framework.
+    """
+    if framework not in FRAMEWORKS:
+        raise ValueError(f"export: unknown framework {framework!r}; choose from {', '.join(FRAMEWORKS)}.")
+    return FRAMEWORKS[framework](design)
+
+
+_TORCH = '''"""{activation} at the edge of chaos: activation and initializer for PyTorch, written by gpsym.
+
+Design
+{table}
+
+Formulas (Z standard normal, at q = q_star)
+{formulas}
+
+Use
+    model = nn.Sequential(nn.Linear(784, 300), Activation(), nn.Linear(300, 300), Activation(), nn.Linear(300, 10))
+    init_(model, input_mean_square=1.0, generator=torch.Generator().manual_seed(0))
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import nn
+
+
+class Activation(nn.Module):
+    """{activation}, elementwise."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return {phi}
+
+
+@dataclass(frozen=True)
+class _Numbers:
+    sigma_w2: float = {sigma_w2!r}
+    sigma_b2: float = {sigma_b2!r}
+    q_star: float = {q_star!r}
+
+
+DESIGN = _Numbers()
+
+
+{initializer}
+'''
+
+
+def _torch(design: CriticalInit) -> str:
+    return _TORCH.format(
+        activation=design.activation,
+        table=textwrap.indent(str(design), "    "),
+        formulas=_formulas(design),
+        phi=_phi(design),
+        sigma_w2=design.sigma_w2,
+        sigma_b2=design.sigma_b2,
+        q_star=design.q_star,
+        initializer=_initializer_source(),
+    )
+
+
+def _formulas(design: CriticalInit) -> str:
+    """The closed forms behind the numbers, in q, tau and m."""
+    family = member(design.activation) if design.activation in MEMBERS else design.phi
+    equations = {
+        "E[phi(sqrt(q) Z)^2]": maps.second_moment(family).expression,
+        "E[phi'(sqrt(q) Z)^2]": maps.chi_1(family).expression / SIGMA_W2,
+        "P(phi(sqrt(q) Z) = 0)": maps.sparsity(family).expression,
+        "V'(q)": maps.slope(family).expression,
+        "V''(q)": maps.curvature(family).expression,
+        "sigma_w2": "1 / E[phi'(sqrt(q) Z)^2]",
+        "sigma_b2": "q - sigma_w2 E[phi(sqrt(q) Z)^2]",
+    }
+    lines = (f"{name} = {expression}" for name, expression in equations.items())
+    wrap = textwrap.TextWrapper(width=110, initial_indent="    ", subsequent_indent="        ", break_on_hyphens=False)
+    return "\n".join(map(wrap.fill, lines))
+
+
+def _phi(design: CriticalInit) -> str:
+    """phi as an expression in the tensor x."""
+    offset, terms = design.phi.clamp_terms()
+    summands = [_clamp(term) for term in terms] + ([repr(offset)] if offset else [])
+    return " + ".join(summands) or "torch.zeros_like(x)"
+
+
+def _clamp(term: Term) -> str:
+    shifted = f"x - {term.shift!r}" if term.shift > 0 else f"x + {-term.shift!r}" if term.shift else "x"
+    ends = ", ".join(f'float("{end}")' if end in (float("inf"), -float("inf")) else repr(end) for end in term[2:])
+    factor = "" if term.slope == 1 else f"{term.slope!r} * "
+    return f"{factor}torch.clamp({shifted}, {ends})"
+
+
+def _initializer_source() -> str:
+    """The code of gpsym.torch.init below its imports, read as text so that no torch is needed here."""
+    text = resources.files("gpsym").joinpath("torch/init.py").read_text(encoding="utf-8")
+    code = text.partition("class Design(Protocol):")
+    return (code[1] + code[2]).replace("    design: Design,\n", "    design: Design = DESIGN,\n").rstrip()
+
+
+FRAMEWORKS: dict[str, Callable[[CriticalInit], str]] = {
+    "torch": _torch,
+    "json": lambda design: design.to_json() + "\n",
+}

@@ -1,0 +1,74 @@
+"""A formula as text: for people, for papers, for other programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import sympy as sp
+
+from gpsym.formula import SIGMA_B2, SIGMA_W2, Formula
+from gpsym.numeric import source
+
+__all__ = ["FORMATS", "format_formula", "typeset"]
+
+
+def typeset(expression: sp.Basic) -> sp.Basic:
+    """The expression with symbols that SymPy's printers set as sigma_w^2 and sigma_b^2."""
+    return expression.xreplace({SIGMA_W2: sp.Symbol("sigma_w__2"), SIGMA_B2: sp.Symbol("sigma_b__2")})
+
+
+def format_formula(formula: Formula, style: str) -> str:
+    """The formula in one of `FORMATS`.
+
+    text    name = expression, laid out with Unicode.
+    latex   notation = expression, without delimiters.
+    sympy   the expression alone, as sympy.sympify reads it back.
+    mathml  presentation MathML of the expression in a <math> element.
+    python  a function on floats that needs the math module only.
+    torch   a function on tensors that needs torch only.
+    json    name, variables, definition, expression (as sympy and as latex) and reference.
+
+    Raises ValueError for an unknown format.
+    """
+    if style not in FORMATS:
+        raise ValueError(f"derive: unknown format {style!r}; choose from {', '.join(FORMATS)}.")
+    return FORMATS[style](formula)
+
+
+def _text(formula: Formula) -> str:
+    equation = sp.Eq(sp.Symbol(formula.name), typeset(formula.expression), evaluate=False)
+    return sp.pretty(equation, use_unicode=True, wrap_line=False)
+
+
+def _latex(formula: Formula) -> str:
+    return f"{formula.notation} = {sp.latex(typeset(formula.expression))}"
+
+
+def _mathml(formula: Formula) -> str:
+    body = sp.mathml(typeset(formula.expression), printer="presentation")
+    return f'<math xmlns="http://www.w3.org/1998/Math/MathML" display="block">{body}</math>'
+
+
+def _json(formula: Formula) -> str:
+    fields = {
+        "name": formula.name,
+        "variables": [str(v) for v in formula.variables],
+        "conditions": [f"{c} >= 0" for c in formula.conditions],
+        "definition": str(formula.definition),
+        "expression": str(formula.expression),
+        "latex": _latex(formula),
+        "reference": formula.reference,
+    }
+    return json.dumps(fields, indent=2)
+
+
+FORMATS: dict[str, Callable[[Formula], str]] = {
+    "text": _text,
+    "latex": _latex,
+    "sympy": lambda formula: str(formula.expression),
+    "mathml": _mathml,
+    "python": lambda formula: source(formula, "python").rstrip(),
+    "torch": lambda formula: source(formula, "torch").rstrip(),
+    "json": _json,
+}

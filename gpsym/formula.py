@@ -1,0 +1,87 @@
+"""A formula with everything needed to print, evaluate and check it; and the symbols that all rooms share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import sympy as sp
+
+__all__ = ["SIGMA_B2", "SIGMA_W2", "TAU", "Formula", "M", "Q", "X", "exact", "require"]
+
+# Declared once; equal names elsewhere mean these.
+Q = sp.Symbol("q", positive=True)  # pre-activation variance
+TAU = sp.Symbol("tau", real=True)  # threshold
+M = sp.Symbol("m", positive=True)  # clip level
+SIGMA_W2 = sp.Symbol("sigma_w2", positive=True)  # weight variance times fan-in
+SIGMA_B2 = sp.Symbol("sigma_b2", nonnegative=True)  # bias variance
+X = sp.Symbol("x", real=True)  # pre-activation
+
+
+@dataclass(frozen=True)
+class Formula:
+    """One quantity as it is defined and as it was derived.
+
+    name        identifier of the quantity, such as "slope".
+    notation    LaTeX of the left-hand side, such as "V'(q)".
+    meaning     LaTeX of the definition in the field's notation.
+    variables   the symbols it depends on, in the order in which functions take them.
+    conditions  expressions in the variables that must be >= 0, besides what the symbols declare.
+    definition  SymPy expression with unevaluated integrals, one for each linear piece of the activation.
+    expression  closed form, equal to `definition` wherever the conditions hold.
+    reference   where the definition comes from.
+    """
+
+    name: str
+    notation: str
+    meaning: str
+    variables: tuple[sp.Symbol, ...]
+    conditions: tuple[sp.Expr, ...]
+    definition: sp.Expr
+    expression: sp.Expr
+    reference: str
+
+    @property
+    def variances(self) -> tuple[sp.Symbol, ...]:
+        """Those of its variables that are variances; the others are lengths, which scale with sqrt(q)."""
+        return tuple(v for v in self.variables if v in (Q, SIGMA_W2, SIGMA_B2))
+
+
+def exact(value: Any) -> sp.Expr:
+    """An exact, real, finite SymPy expression equal to `value`; a float becomes the rational that it is.
+
+    Raises ValueError for NaN, infinities, complex values and symbols that are not declared real.
+    """
+    expression = sp.sympify(value)
+    expression = expression.replace(lambda e: e.is_Float, lambda e: sp.Rational(e) if e.is_finite else e)
+    if not (expression.is_extended_real and expression.is_finite):
+        raise ValueError(
+            f"need finite real numbers or symbols declared real, got {value}; "
+            "pass a number, or write sympy.Symbol(name, real=True) for a symbol."
+        )
+    return expression
+
+
+def require(name: str, values: Mapping[sp.Symbol, Any], conditions: tuple[sp.Expr, ...]) -> dict[sp.Symbol, sp.Expr]:
+    """The values made exact, once they are seen to meet what the symbols declare and the conditions (>= 0).
+
+    Raises ValueError that begins with `name` and says what must hold and what came.
+    """
+    numbers = {}
+    for symbol, value in values.items():
+        try:
+            numbers[symbol] = number = exact(value)
+        except (ValueError, sp.SympifyError):
+            raise ValueError(f"{name}: need a finite real {symbol}, got {symbol} = {value}; pass one.") from None
+        for declared, broken, bound in (
+            (symbol.is_positive, number.is_nonpositive, "> 0"),
+            (symbol.is_nonnegative, number.is_negative, ">= 0"),
+        ):
+            if declared and broken:
+                raise ValueError(f"{name}: need {symbol} {bound}, got {symbol} = {value}; pass {symbol} {bound}.")
+    for condition in conditions:
+        if condition.subs(numbers).is_negative:
+            shown = ", ".join(f"{s} = {values[s]}" for s in values if s in condition.free_symbols)
+            raise ValueError(f"{name}: need {condition} >= 0, got {shown}; pass {condition} >= 0.")
+    return numbers

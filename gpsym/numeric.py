@@ -1,0 +1,194 @@
+"""From a formula to numbers: the one path, for every backend, and the only table of functions.
+
+`source` writes a formula as Python code with common subexpressions named, `lambdify` runs that very code on
+arrays, and `evaluate` runs it in mpmath at whatever precision the asked digits need.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, ClassVar
+
+import mpmath
+import sympy as sp
+from sympy.printing.numpy import SciPyPrinter
+from sympy.printing.pycode import MpmathPrinter, PythonCodePrinter
+
+from gpsym.formula import Formula, exact, require
+
+__all__ = ["BACKENDS", "at_precision", "context", "evaluate", "lambdify", "precise", "source", "to_mpf"]
+
+
+class _TorchPrinter(PythonCodePrinter):
+    """Tensor code.  Constants are folded to Python floats, which leave a tensor's dtype and device alone;
+    SymPy's own torch printer calls torch.sqrt on numbers, lacks erfc and imports torch."""
+
+    _kf: ClassVar = {"exp": "torch.exp", "erf": "torch.special.erf", "erfc": "torch.special.erfc"}
+
+    def _print_Pow(self, expr: sp.Pow, rational: bool = False) -> str:
+        return self._hprint_Pow(expr, rational=rational, sqrt="torch.sqrt")
+
+
+def _fold_constants(expression: sp.Expr) -> sp.Expr:
+    """The same expression with every numeric factor or summand one float; exponents stay exact."""
+    if expression.is_number:
+        return expression if expression.is_Integer else sp.sympify(expression.evalf(30))
+    if expression.is_Atom:
+        return expression
+    if isinstance(expression, sp.Pow):
+        return _fold_constants(expression.base) ** expression.exp
+    return expression.func(*map(_fold_constants, expression.args))
+
+
+@dataclass(frozen=True)
+class _Backend:
+    printer: Callable[[], PythonCodePrinter]
+    imports: tuple[str, ...]
+    prepare: Callable[[sp.Expr], sp.Expr] = lambda expression: expression
+
+
+# The settings make the printers qualify every name with its module, as in scipy.special.erfc.
+_QUALIFIED = {"fully_qualified_modules": True}
+BACKENDS = {
+    "python": _Backend(lambda: PythonCodePrinter(_QUALIFIED), ("math",)),
+    "numpy": _Backend(lambda: SciPyPrinter(_QUALIFIED), ("numpy", "scipy.special")),
+    "mpmath": _Backend(lambda: MpmathPrinter(_QUALIFIED), ("mpmath",)),
+    "torch": _Backend(lambda: _TorchPrinter(_QUALIFIED), ("torch",), _fold_constants),
+}
+
+
+@cache
+def source(formula: Formula, backend: str = "numpy") -> str:
+    """Python source of a function of `formula.variables`, named like the formula, with its imports.
+
+    backend  "python" (math, scalars), "numpy" (with scipy.special), "mpmath" or "torch".
+
+    Raises ValueError for an unknown backend.
+    """
+    if backend not in BACKENDS:
+        raise ValueError(f"numeric: unknown backend {backend!r}; choose from {', '.join(BACKENDS)}.")
+    imports = "\n".join(f"import {module}" for module in BACKENDS[backend].imports)
+    return f"{imports}\n\n\n{_function(formula.name, formula.variables, formula.expression, backend)}"
+
+
+def _function(name: str, variables: tuple[sp.Symbol, ...], expression: sp.Expr, backend: str) -> str:
+    printer = BACKENDS[backend].printer()
+    steps, (result,) = sp.cse(BACKENDS[backend].prepare(expression), symbols=sp.numbered_symbols("t"), order="none")
+    body = [f"{symbol} = {printer.doprint(value)}" for symbol, value in steps]
+    lines = [f"def {name}({', '.join(map(str, variables))}):", *body, f"return {printer.doprint(result)}"]
+    return "\n    ".join(lines) + "\n"
+
+
+@cache
+def lambdify(formula: Formula, backend: str = "numpy") -> Callable[..., Any]:
+    """A function of arrays that takes `formula.variables` by position or name and broadcasts them.
+
+    backend  "numpy": float64, or float32 where all arguments are; results have the broadcast shape.
+             "torch": dtype and device of the tensors given, differentiable by autograd; plain numbers
+             become 0-d tensors on that device (float64 if no argument is a tensor).
+
+    The closed form is evaluated as it stands: relative accuracy is lost where its terms cancel (m much
+    smaller than sqrt(q), tau much larger).  `evaluate` is exact to the last digit there.
+    """
+    namespace = {module.partition(".")[0]: importlib.import_module(module.partition(".")[0])
+                 for module in BACKENDS[backend].imports}  # fmt: skip
+    text = source(formula, backend)
+    exec(compile(text, f"<gpsym {formula.name} {backend}>", "exec"), namespace)
+    function = namespace[formula.name]
+    names = [str(v) for v in formula.variables]
+    prepare = {"numpy": _numpy_arguments, "torch": _torch_arguments}.get(backend, lambda values: values)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        values = dict(zip(names, args, strict=False)) | kwargs
+        if len(args) + len(kwargs) != len(names) or values.keys() != set(names):
+            raise TypeError(
+                f"{formula.name}: takes {', '.join(names)}, got {len(args)} by position "
+                f"and {', '.join(kwargs) or 'none'} by name; pass each once."
+            )
+        arguments = prepare([values[n] for n in names])
+        result = function(*arguments)
+        # A constant formula (ReLU's slope) still has the shape of its arguments.
+        return result if len(formula.expression.free_symbols) == len(names) else result + 0 * sum(arguments)
+
+    call.__name__, call.__doc__ = formula.name, text
+    return call
+
+
+def _numpy_arguments(values: list[Any]) -> list[Any]:
+    import numpy as np
+
+    arrays = [np.asarray(v) for v in values]
+    dtype = np.float32 if all(a.dtype == np.float32 for a in arrays) else np.float64
+    return [a.astype(dtype) for a in arrays]
+
+
+def _torch_arguments(values: list[Any]) -> list[Any]:
+    import torch
+
+    tensors = [v for v in values if isinstance(v, torch.Tensor)]
+    like = tensors[0] if tensors else torch.zeros((), dtype=torch.float64)
+    return [v if isinstance(v, torch.Tensor) else like.new_tensor(v) for v in values]
+
+
+def evaluate(formula: Formula, values: Mapping[str, Any], digits: int = 17) -> mpmath.mpf:
+    """The formula at one point, to `digits` correct significant digits.
+
+    values  number per variable name; floats count as the exact rationals that they are.  Names that the
+            formula does not use are ignored.
+    Raises ValueError where a variable is missing, or a value is not finite and real or outside the domain.
+
+    >>> from gpsym import clipped_relu, maps
+    >>> evaluate(maps.chi_1(clipped_relu()), {"q": 1, "tau": 1, "m": 1e-12, "sigma_w2": 1}, digits=30)
+    mpf('2.41970724519022364892878598166979e-13')
+    """
+    missing = [str(v) for v in formula.variables if str(v) not in values]
+    if missing:
+        raise ValueError(f"{formula.name}: need a value for {', '.join(missing)}; pass one.")
+    numbers = require(formula.name, {v: values[str(v)] for v in formula.variables}, formula.conditions)
+    return precise(formula.expression, numbers, digits)
+
+
+_MAX_PRECISION = 50_000  # bits; a difference that is still rounding there is taken for an exact zero
+
+
+def precise(expression: sp.Expr, values: Mapping[sp.Symbol, Any], digits: int = 17) -> mpmath.mpf:
+    """A closed form at one point, to `digits` correct significant digits.
+
+    The precision is doubled until two evaluations agree, so cancellation costs time and not digits.
+    """
+    numbers = {symbol: exact(value) for symbol, value in values.items()}
+    precision, previous = math.ceil(digits * math.log2(10)) + 16, None
+    while True:
+        function = at_precision(tuple(numbers), expression, precision)
+        value = context(precision).mpf(function(*(to_mpf(n, precision) for n in numbers.values())))
+        tolerance = abs(value) / mpmath.mpf(10) ** (digits + 1)
+        if previous is not None and abs(value - previous) <= tolerance:
+            return value
+        if precision > _MAX_PRECISION:
+            return mpmath.mpf(0)
+        precision, previous = 2 * precision, value
+
+
+@cache
+def context(precision: int) -> mpmath.MPContext:
+    """A private mpmath context with this many bits; mpmath's global precision is never touched."""
+    ctx = mpmath.MPContext()
+    ctx.prec = precision
+    return ctx
+
+
+@cache
+def at_precision(variables: tuple[sp.Symbol, ...], expression: sp.Expr, precision: int) -> Callable[..., mpmath.mpf]:
+    """The expression as a function of numbers of `context(precision)`."""
+    namespace: dict[str, Any] = {"mpmath": context(precision)}
+    exec(_function("function", variables, expression, "mpmath"), namespace)
+    return namespace["function"]
+
+
+def to_mpf(number: sp.Rational, precision: int) -> mpmath.mpf:
+    """The rational as a number of `context(precision)`."""
+    return context(precision).mpf(number.p) / number.q

@@ -1,0 +1,30 @@
+"""PyTorch side of gpsym: activation modules, their functional forms, and the initializer.
+
+The only place in gpsym that imports torch.
+"""
+
+from __future__ import annotations
+
+from gpsym.torch import functional
+from gpsym.torch.init import LayerReport, Rule, init_
+from gpsym.torch.modules import (
+    ClippedReLU,
+    ClippedSoftThreshold,
+    PiecewiseLinear,
+    ShiftedReLU,
+    SoftThreshold,
+    activation_module,
+)
+
+__all__ = [
+    "ClippedReLU",
+    "ClippedSoftThreshold",
+    "LayerReport",
+    "PiecewiseLinear",
+    "Rule",
+    "ShiftedReLU",
+    "SoftThreshold",
+    "activation_module",
+    "functional",
+    "init_",
+]
