@@ -189,13 +189,14 @@ def clipped_relu(tau: Any = TAU, m: Any = M) -> Activation:
 
     Not the concatenated ReLU, which goes by the same abbreviation.
     """
+    tau, m = exact(tau), exact(m)
     return Activation((tau, tau + m), (0, 1, 0), (0, -tau, m), "clipped-relu")
 
 
 def clipped_soft_threshold(tau: Any = TAU, m: Any = M) -> Activation:
     """Clipped soft thresholding, CST_{tau,m}(x) = sign(x) min(max(0, abs(x) - tau), m), tau >= 0, m > 0."""
-    knots = (-tau - m, -tau, tau, tau + m)
-    return Activation(knots, (0, 1, 0, 1, 0), (-m, tau, 0, -tau, m), "clipped-soft-threshold")
+    tau, m = exact(tau), exact(m)
+    return Activation((-tau - m, -tau, tau, tau + m), (0, 1, 0, 1, 0), (-m, tau, 0, -tau, m), "clipped-soft-threshold")
 
 
 MEMBERS: dict[str, Callable[..., Activation]] = {

@@ -13,22 +13,21 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import mpmath
 import sympy as sp
+from scipy.optimize import brentq
 
 from gpsym import maps
 from gpsym.activation import MEMBERS, Activation, member
 from gpsym.formula import SIGMA_W2, TAU, Formula, M, Q, exact, require
-from gpsym.numeric import context, precise
+from gpsym.numeric import precise
 
 __all__ = ["CriticalInit", "edge_of_chaos"]
-
-_DIGITS = 40  # of the working values; everything is rounded to float64 once, at the end
-_CONTEXT = context(200)
 
 
 @dataclass(frozen=True)
@@ -189,23 +188,28 @@ def _settle(
     if given is not None:
         value = float(given)
     else:
-        value = 0.0 if wanted == least else float(_increasing_root(reached - exact(wanted), symbol))
+        value = 0.0 if wanted == least else _increasing_root(reached - exact(wanted), symbol)
     return phi.subs({symbol: value}), value
 
 
-def _increasing_root(expression: sp.Expr, symbol: sp.Symbol) -> mpmath.mpf:
-    """The root on (0, oo) of an expression that increases in its only symbol, to 30 digits and more."""
+def _increasing_root(expression: sp.Expr, symbol: sp.Symbol) -> float:
+    """The float64 nearest to the root on (0, oo) of an expression that increases in its only symbol."""
 
-    def f(x: mpmath.mpf) -> mpmath.mpf:
-        return precise(expression, {symbol: x}, _DIGITS)
+    def f(x: float) -> float:
+        return float(precise(expression, {symbol: x}))  # its sign and its first 17 digits are exact
 
-    low = high = _CONTEXT.one
+    low = high = 1.0
     while f(high) < 0:
-        high *= 2
+        low, high = high, 2 * high
     while f(low) > 0:
-        low /= 2
-    return _CONTEXT.findroot(f, (low, high), solver="anderson", tol=low * _CONTEXT.mpf(10) ** -_DIGITS,
-                             maxsteps=200, verify=False)  # fmt: skip
+        low, high = low / 2, low
+    # Brent's method ends within a few units in the last place; exact signs tell which are the two neighbours.
+    below = brentq(f, low, high, xtol=1e-300, rtol=1e-15)
+    while f(below) > 0:
+        below = math.nextafter(below, 0)
+    while f(above := math.nextafter(below, math.inf)) <= 0:
+        below = above
+    return min(below, above, key=lambda x: abs(f(x)))
 
 
 def _critical(phi: Activation, tau: float | None, m: float | None, q: sp.Expr) -> CriticalInit:

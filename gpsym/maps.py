@@ -121,7 +121,9 @@ def derive(activation: Activation, quantity: str) -> Formula:
 
 def _derivative(activation: Activation, name: str, notation: str, order: int) -> Formula:
     """The derivative of the variance map; its definition differentiates the density under the integral."""
-    closed = SIGMA_W2 * collect_generators(sp.diff(second_moment(activation).expression, Q, order))
+    closed = second_moment(activation).expression
+    for _ in range(order):
+        closed = collect_generators(sp.diff(closed, Q))
     operator = r"\frac{d}{dq}" if order == 1 else rf"\frac{{d^{order}}}{{dq^{order}}}"
     return Formula(
         name=name,
@@ -130,7 +132,7 @@ def _derivative(activation: Activation, name: str, notation: str, order: int) ->
         variables=(Q, *activation.parameters, SIGMA_W2),
         conditions=activation.conditions,
         definition=SIGMA_W2 * _integral(activation, _phi_squared, sp.diff(density(X, Q), Q, order)),
-        expression=closed,
+        expression=SIGMA_W2 * closed,
         reference="Price et al. 2024, section 3",
     )
 

@@ -6,7 +6,6 @@ arrays, and `evaluate` runs it in mpmath at whatever precision the asked digits 
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -24,8 +23,7 @@ __all__ = ["BACKENDS", "at_precision", "context", "evaluate", "lambdify", "preci
 
 
 class _TorchPrinter(PythonCodePrinter):
-    """Tensor code.  Constants are folded to Python floats, which leave a tensor's dtype and device alone;
-    SymPy's own torch printer calls torch.sqrt on numbers, lacks erfc and imports torch."""
+    """Tensor code.  SymPy's own torch printer calls torch.sqrt on numbers, lacks erfc and imports torch."""
 
     _kf: ClassVar = {"exp": "torch.exp", "erf": "torch.special.erf", "erfc": "torch.special.erfc"}
 
@@ -34,7 +32,10 @@ class _TorchPrinter(PythonCodePrinter):
 
 
 def _fold_constants(expression: sp.Expr) -> sp.Expr:
-    """The same expression with every numeric factor or summand one float; exponents stay exact."""
+    """The same expression with every numeric factor or summand one float; exponents stay exact.
+
+    Python floats, unlike numpy.sqrt(2), leave the dtype (and device) of arrays and tensors alone.
+    """
     if expression.is_number:
         return expression if expression.is_Integer else sp.sympify(expression.evalf(30))
     if expression.is_Atom:
@@ -55,10 +56,16 @@ class _Backend:
 _QUALIFIED = {"fully_qualified_modules": True}
 BACKENDS = {
     "python": _Backend(lambda: PythonCodePrinter(_QUALIFIED), ("math",)),
-    "numpy": _Backend(lambda: SciPyPrinter(_QUALIFIED), ("numpy", "scipy.special")),
+    "numpy": _Backend(lambda: SciPyPrinter(_QUALIFIED), ("numpy", "scipy.special"), _fold_constants),
     "mpmath": _Backend(lambda: MpmathPrinter(_QUALIFIED), ("mpmath",)),
     "torch": _Backend(lambda: _TorchPrinter(_QUALIFIED), ("torch",), _fold_constants),
 }
+
+
+def _backend(name: str) -> _Backend:
+    if name not in BACKENDS:
+        raise ValueError(f"numeric: unknown backend {name!r}; choose from {', '.join(BACKENDS)}.")
+    return BACKENDS[name]
 
 
 @cache
@@ -69,9 +76,7 @@ def source(formula: Formula, backend: str = "numpy") -> str:
 
     Raises ValueError for an unknown backend.
     """
-    if backend not in BACKENDS:
-        raise ValueError(f"numeric: unknown backend {backend!r}; choose from {', '.join(BACKENDS)}.")
-    imports = "\n".join(f"import {module}" for module in BACKENDS[backend].imports)
+    imports = "\n".join(f"import {module}" for module in _backend(backend).imports)
     return f"{imports}\n\n\n{_function(formula.name, formula.variables, formula.expression, backend)}"
 
 
@@ -94,8 +99,7 @@ def lambdify(formula: Formula, backend: str = "numpy") -> Callable[..., Any]:
     The closed form is evaluated as it stands: relative accuracy is lost where its terms cancel (m much
     smaller than sqrt(q), tau much larger).  `evaluate` is exact to the last digit there.
     """
-    namespace = {module.partition(".")[0]: importlib.import_module(module.partition(".")[0])
-                 for module in BACKENDS[backend].imports}  # fmt: skip
+    namespace: dict[str, Any] = {}
     text = source(formula, backend)
     exec(compile(text, f"<gpsym {formula.name} {backend}>", "exec"), namespace)
     function = namespace[formula.name]

@@ -110,18 +110,17 @@ def _one_root(product: Any) -> sp.Expr:
     roots = [f for f in factors if f.is_Pow and f.exp.is_Rational and f.exp.q == 2]
     others = [f.func(*map(paper_form, f.args)) if f.is_Pow else paper_form(f) for f in factors if f not in roots]
     if not roots:
-        # Unevaluated, as SymPy would multiply a number into a lone sum.
-        return sp.Mul(number, *others, evaluate=False) if number != 1 else sp.Mul(*others)
+        return sp.Mul(number, *others)
     squared: Counter[Any] = Counter()  # exponents of the square of number and roots, by base
     for base, exponent in (abs(number).as_base_exp(), *(root.as_base_exp() for root in roots)):
-        # A large prime factor that the limit leaves undetected stays under the root.
+        # Large factors may stay undetected: they come in squares here, and leave the root whole.
         parts: Any = sp.factorrat(base, limit=1000) if base.is_Rational else {base: 1}
         for part, power in parts.items():
             squared[sp.sympify(part)] += int(2 * exponent * power)
     outside = sp.Mul(*(base ** math.trunc(power / 2) for base, power in squared.items()))
     numerator, denominator = sp.fraction(sp.Mul(*(b ** int(math.fmod(power, 2)) for b, power in squared.items())))
-    root = Root(denominator) ** -1 if numerator == 1 else Root(numerator / denominator)
-    return sp.sign(number) * outside * root * sp.Mul(*others)
+    root: Any = Root(denominator if numerator == 1 else numerator / denominator)
+    return sp.sign(number) * outside * (1 / root if numerator == 1 else root) * sp.Mul(*others)
 
 
 class _Printer(MathMLPresentationPrinter):
@@ -176,31 +175,34 @@ class _Printer(MathMLPresentationPrinter):
         nodes = []
         for k, term in enumerate(terms):
             if _is_minus(term):
-                nodes += [self._element("mo", "−"), self._print(-term)]
+                number, factors = term.as_coeff_mul()
+                nodes += [self._element("mo", "−"), self._product(-number, factors)]
             else:
                 nodes += [*([] if first and k == 0 else [self._element("mo", "+")]), self._print(term)]
         return nodes
 
     def _print_Mul(self, expr: Any) -> Any:
-        """Sign, fraction of numbers, symbols, sums and roots; then the functions, which no fraction holds."""
         number, factors = expr.as_coeff_mul()
         sign = [self._element("mo", "−")] if number < 0 else []
+        return self._row(*sign, self._product(abs(number), factors))
+
+    def _product(self, number: Any, factors: Sequence[Any]) -> Any:
+        """A fraction of numbers, symbols, sums and roots, and then the functions, which no fraction holds."""
         functions = [f for f in factors if f.has(sp.erf, sp.erfc, sp.exp)]
         rest = sorted((f for f in factors if f not in functions), key=_place)
         below = [1 / f for f in rest if f.as_base_exp()[1].is_negative]
         above = [f for f in rest if not f.as_base_exp()[1].is_negative]
-        p, q = ([n] if n != 1 else [] for n in (sp.Integer(abs(number.p)), sp.Integer(number.q)))
+        p, q = ([n] if n != 1 else [] for n in (sp.Integer(number.p), sp.Integer(number.q)))
         if below:
             parts = [self._fraction([*p, *above], [*q, *below])]
         else:
             parts = [self._fraction(p, q)] if q else list(map(self._print, p))
-            alone = not (parts or functions) and len(above) == 1
-            parts += [self._print(f) if alone else self._factor(f) for f in above]
+            parts += map(self._factor, above)
         for function in sorted(functions, key=_place):
             if parts and not function.is_Add:
                 parts.append(self._element("mspace", width="0.17em"))
             parts.append(self._factor(function))
-        return self._row(*sign, *parts)
+        return self._row(*parts)
 
     def _factor(self, expr: sp.Expr) -> Any:
         """The expression as a factor or a denominator on the line: sums and products of several in parentheses."""

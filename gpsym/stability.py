@@ -57,10 +57,8 @@ def fixed_points(design: CriticalInit) -> tuple[FixedPoint, ...]:
     If V is the identity (ReLU at the edge of chaos) every q is fixed; q_star alone is returned, as marginal.
     """
     target = _fixed_point(design, design.q_star)
-    if _bends(design):
-        others = (_fixed_point(design, q) for q in _other_roots(design, target))
-        return tuple(sorted((target, *others), key=lambda point: point.q))
-    return (target,)
+    others = (_fixed_point(design, q) for q in _other_roots(design, target))
+    return tuple(sorted((target, *others), key=lambda point: point.q))
 
 
 def basin(design: CriticalInit) -> tuple[float, float | None]:
@@ -93,11 +91,6 @@ def _fixed_point(design: CriticalInit, q: float) -> FixedPoint:
     distance = abs(slope) - 1
     kind: Kind = "marginal" if abs(distance) <= _ROUNDING else "attracting" if distance < 0 else "repelling"
     return FixedPoint(q, slope, chi_1, kind)
-
-
-def _bends(design: CriticalInit) -> bool:
-    """Whether V'' is not 0 throughout; an affine V that is tangent to the diagonal is the identity."""
-    return maps.curvature(design.phi).expression != 0
 
 
 def _other_roots(design: CriticalInit, target: FixedPoint) -> Iterator[float]:

@@ -1,0 +1,116 @@
+import json
+import math
+
+import mpmath
+import pytest
+
+from gpsym import Activation, CriticalInit, edge_of_chaos, evaluate, maps, member
+
+WISHES = [
+    {"activation": "relu"},
+    {"activation": "relu", "sparsity": 0.5, "q_star": 3.0},
+    {"activation": "relu-tau", "sparsity": 0.5},
+    {"activation": "relu-tau", "sparsity": 0.85},
+    {"activation": "st", "sparsity": 0.0},
+    {"activation": "st", "sparsity": 0.95, "q_star": 1e-6},
+    {"activation": "crelu", "sparsity": 0.85, "slope": 0.7},
+    {"activation": "crelu", "sparsity": 0.5, "slope": 1e-9},
+    {"activation": "crelu", "sparsity": 1 - 1e-15, "slope": 0.5},
+    {"activation": "cst", "sparsity": 0.0, "slope": 1 - 1e-12, "q_star": 1e6},
+    {"activation": "cst", "sparsity": 0.9, "slope": 0.9},
+    {"activation": "crelu", "tau": 1.0, "m": 1.0},
+    {"activation": "cst", "tau": 1.0, "slope": 0.5},
+    {"activation": "crelu", "sparsity": 0.7, "m": 2.0},
+]
+
+
+@pytest.mark.parametrize("wishes", WISHES, ids=str)
+def test_a_design_is_what_was_wished_at_the_edge_of_chaos(wishes):
+    design = edge_of_chaos(**wishes)
+    for wish in {"sparsity", "slope", "q_star", "tau", "m"} & wishes.keys():
+        # Rounding tau and m to float64 moves the wish by about as much.
+        assert getattr(design, wish) == pytest.approx(wishes[wish], rel=1e-14)
+    phi = member(wishes["activation"])
+    values = {"q": design.q_star, "tau": design.tau, "m": design.m,
+              "sigma_w2": design.sigma_w2, "sigma_b2": design.sigma_b2}  # fmt: skip
+    assert float(evaluate(maps.variance_map(phi), values)) == pytest.approx(design.q_star, rel=1e-15)
+    assert float(evaluate(maps.chi_1(phi), values)) == pytest.approx(1, rel=1e-15)
+    assert design.chi_1 == 1
+    assert design.sigma_b2 >= 0
+    assert CriticalInit.from_json(design.to_json()) == design
+
+
+def test_the_published_example():
+    """The numbers of the theory note, section 5, which rounds them."""
+    crelu, cst = (edge_of_chaos(name, sparsity=0.85, slope=0.7) for name in ("crelu", "cst"))
+    shown = [[round(getattr(d, n), 3) for n in ("tau", "m", "sigma_w2", "sigma_b2", "curvature")] for d in (crelu, cst)]
+    assert shown == [[1.036, 1.170, 7.335, 0.595, 0.023], [1.44, 1.002, 7.388, 0.699, 0.396]]
+
+
+def test_tau_is_the_quantile_of_the_sparsity():
+    one, two = edge_of_chaos("relu-tau", sparsity=0.85), edge_of_chaos("st", sparsity=0.85)
+    with mpmath.workdps(30):
+        quantile = lambda s: mpmath.sqrt(2) * mpmath.erfinv(2 * s - 1)
+        assert one.tau == float(quantile(mpmath.mpf(0.85)))
+        assert two.tau == float(quantile((1 + mpmath.mpf(0.85)) / 2))
+
+
+def test_unclipped_designs_are_marginal_and_unstable():
+    for name in ("relu-tau", "st"):
+        design = edge_of_chaos(name, sparsity=0.85)
+        assert (design.slope, design.m) == (1, None)
+        assert design.curvature > 0
+
+
+def test_any_piecewise_linear_activation_has_a_design():
+    leaky = Activation((0,), ("1/10", 1), (0, 0), name="leaky-relu")
+    design = edge_of_chaos(leaky, q_star=2.0)
+    assert design.sigma_w2 == pytest.approx(2 / (1 + 0.01))
+    assert (design.sigma_b2, design.slope, design.tau) == (0, 1, None)
+    assert CriticalInit.from_json(design.to_json()) == design
+
+
+def test_a_design_prints_itself_as_a_table():
+    lines = str(edge_of_chaos("crelu", sparsity=0.85, slope=0.7)).splitlines()
+    assert lines[0].split() == ["activation", "clipped-relu"]
+    assert any(line.split()[:2] == ["sparsity", "0.85"] for line in lines)
+    assert str(edge_of_chaos("relu")).splitlines()[1].split()[:2] == ["tau", "-"]
+
+
+@pytest.mark.parametrize(
+    ("wishes", "message"),
+    [
+        ({"activation": "relu", "sparsity": 0.6}, "no sparsity for relu, where it is always 1/2, got 0.6"),
+        ({"activation": "relu", "slope": 0.6}, "no slope for relu, where it is always 1, got 0.6"),
+        ({"activation": "relu", "tau": 1}, "relu has no tau, got tau = 1"),
+        ({"activation": "st", "sparsity": 0.6, "slope": 0.5}, "no slope for soft-threshold"),
+        ({"activation": "st", "sparsity": 0.6, "m": 1}, "soft-threshold has no m"),
+        ({"activation": "crelu", "sparsity": 0.4, "slope": 0.5}, r"sparsity in \[0.5, 1\) for clipped-relu, got 0.4"),
+        ({"activation": "cst", "sparsity": -0.1, "slope": 0.5}, r"sparsity in \[0, 1\) for clipped-soft-threshold"),
+        ({"activation": "cst", "sparsity": 1, "slope": 0.5}, r"sparsity in \[0, 1\)"),
+        ({"activation": "cst", "sparsity": math.nan, "slope": 0.5}, r"sparsity in \[0, 1\) .* got nan"),
+        ({"activation": "cst", "sparsity": 0.8}, r"one of slope \(0, 1\) and m .* got neither"),
+        ({"activation": "cst", "slope": 0.8}, r"one of sparsity \[0, 1\) and tau .* got neither"),
+        ({"activation": "cst", "sparsity": 0.8, "slope": 0.5, "m": 1}, "one of slope .* got both"),
+        ({"activation": "cst", "sparsity": 0.8, "slope": 1}, r"slope in \(0, 1\)"),
+        ({"activation": "cst", "sparsity": 0.8, "slope": 0}, r"slope in \(0, 1\)"),
+        ({"activation": "relu", "q_star": 0}, "need q_star > 0, got q_star = 0"),
+        ({"activation": "relu", "q_star": math.inf}, "need a finite real q_star"),
+        ({"activation": "relu-tau", "tau": -1}, "sigma_b2 >= 0, got -1.28.* no edge of chaos exists"),
+        ({"activation": "st", "tau": -1}, "need tau >= 0"),
+        ({"activation": "crelu", "tau": 1, "m": -1}, "need m > 0"),
+        ({"activation": Activation((), (0,), (1,))}, "phi' not 0 everywhere"),
+    ],
+    ids=str,
+)
+def test_impossible_wishes_are_refused(wishes, message):
+    with pytest.raises(ValueError, match=message):
+        edge_of_chaos(**wishes)
+
+
+def test_damaged_json_is_refused():
+    fields = edge_of_chaos("relu").to_dict()
+    with pytest.raises(ValueError, match="need the field 'sigma_w2'"):
+        CriticalInit.from_json(json.dumps({k: v for k, v in fields.items() if k != "sigma_w2"}))
+    with pytest.raises(ValueError, match="need a number for 'slope', got 'steep'"):
+        CriticalInit.from_dict({**fields, "slope": "steep"})

@@ -1,0 +1,191 @@
+"""What the figures show, read back from their axes; how they look is for eyes."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from gpsym.design import edge_of_chaos
+from gpsym.plot import Run, read_run, training_figure, variance_map_figure
+from gpsym.stability import fixed_points
+
+DESIGN = edge_of_chaos("clipped-soft-threshold", sparsity=0.85, slope=0.9)
+LAYERS = 4
+
+
+def epoch(number: int, **changed) -> dict:
+    parts = {
+        f"{part}_{name}": 1 / (number + 2) for part in ("train", "validation", "test") for name in ("loss", "accuracy")
+    }
+    layers = {"layer_variance": [1 + 0.1 * number] * LAYERS, "layer_sparsity": [0.85] * LAYERS}
+    return {"epoch": number, **parts, "train_sparsity": 0.85, "test_sparsity": 0.84, **layers, "seconds": 1.0} | changed
+
+
+def run_of(*metrics: dict) -> Run:
+    return Run({"design": DESIGN.to_dict()}, metrics, {"diverged": False})
+
+
+def drawn(axes) -> dict:
+    """The curves of the axes by label."""
+    return {line.get_label(): np.array(line.get_data(), dtype=float) for line in axes.get_lines()}
+
+
+def draw(figure) -> None:
+    figure.savefig("/dev/null", format="svg")
+
+
+def test_fixed_points_are_marked_and_named_by_kind():
+    (axes,) = variance_map_figure(DESIGN).axes
+    curves = drawn(axes)
+    for point in fixed_points(DESIGN):
+        (label,) = (name for name in curves if f"{point.kind} $q = {point.q:.4g}$" in name)
+        assert curves[label].tolist() == [[point.q], [point.q]]
+
+
+def test_the_map_crosses_the_diagonal_where_the_fixed_points_are():
+    curves = drawn(variance_map_figure(DESIGN).axes[0])
+    q, values = curves["$V(q)$"]
+    gap = values - curves["$V = q$"][1]
+    crossings = q[1:][np.sign(gap[1:]) != np.sign(gap[:-1])]
+    assert crossings == pytest.approx([point.q for point in fixed_points(DESIGN)], abs=q[1] - q[0])
+
+
+def test_basin_is_shaded_up_to_the_repelling_point():
+    (axes,) = variance_map_figure(DESIGN).axes
+    (span,) = axes.patches
+    assert (span.get_x(), span.get_x() + span.get_width()) == pytest.approx((0, fixed_points(DESIGN)[1].q))
+    assert "1.263" in span.get_label()
+
+
+def test_no_basin_is_shaded_for_the_identity():
+    assert not variance_map_figure(edge_of_chaos("relu")).axes[0].patches
+
+
+@pytest.mark.parametrize(("activation", "end"), [("clipped-relu", 1.0), ("shifted-relu", np.inf)])
+def test_cobweb_returns_or_runs_away(activation, end):
+    """The staircase between map and diagonal comes closer to q_star, or leaves the picture."""
+    design = edge_of_chaos(activation, sparsity=0.85, slope=0.7 if activation == "clipped-relu" else None)
+    (axes,) = variance_map_figure(design).axes
+    q, values = next(curve for label, curve in drawn(axes).items() if "layers from" in label)
+    assert (q[0], values[0]) == (1.5, 1.5)
+    assert (q[2::2] == values[2::2]).all()
+    assert (abs(q[-1] - 1) < 0.05) if end == 1.0 else (q[-1] > axes.get_xlim()[1])
+
+
+@pytest.mark.parametrize("activation", ["relu", "shifted-relu", "clipped-soft-threshold"])
+@pytest.mark.parametrize("q_star", [1e-4, 1e4])
+def test_every_scale_is_drawn_without_a_warning(activation, q_star):
+    clipped = activation.startswith("clipped")
+    sparsity = 0.5 if activation == "relu" else 0.85
+    draw(
+        variance_map_figure(edge_of_chaos(activation, sparsity=sparsity, slope=0.7 if clipped else None, q_star=q_star))
+    )
+
+
+def test_training_curves_show_the_metrics():
+    run = run_of(*(epoch(k, train_loss=[2.0, 1.0, 0.5][k]) for k in range(3)))
+    loss, accuracy, sparsity, variance = training_figure(run).axes
+    assert drawn(loss)["train"].tolist() == [[0, 1, 2], [2.0, 1.0, 0.5]]
+    assert set(drawn(loss)) == set(drawn(accuracy)) == {"train", "validation", "test"}
+    assert drawn(sparsity)["test"][1].tolist() == [0.84] * 3
+    assert drawn(sparsity)["design"][1].tolist() == [DESIGN.sparsity] * 2
+    assert drawn(variance)["measured, initial"].tolist() == [[1, 2, 3, 4], [1.0] * 4]
+    assert drawn(variance)["measured, final"][1] == pytest.approx([1.2] * 4)
+    assert drawn(variance)["theory, initial: $q^{*}$"][1].tolist() == [1.0] * 2
+
+
+def test_sparsity_axis_does_not_magnify_noise():
+    axes = training_figure(run_of(epoch(0), epoch(1, train_sparsity=0.8500001))).axes[2]
+    low, high = axes.get_ylim()
+    assert high - low >= 0.1
+
+
+@pytest.mark.parametrize(("last", "scale"), [(1e-3, "log"), (0.4, "linear"), (0.0, "linear")])
+def test_loss_is_logarithmic_where_it_spans_a_decade(last, scale):
+    run = run_of(epoch(0), epoch(1, train_loss=last, validation_loss=0.4, test_loss=0.4))
+    assert training_figure(run).axes[0].get_yscale() == scale
+
+
+NOTHING = {key: None for key in epoch(0) if key not in ("epoch", "layer_variance", "layer_sparsity")}
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [epoch(0), epoch(1, **NOTHING, layer_variance=[None] * LAYERS)],
+        [epoch(0), epoch(1, **NOTHING, layer_variance=None), epoch(2)],
+        [epoch(0, **NOTHING, layer_variance=[1.0, None, 3e38, None])],
+        [{"epoch": 0}],
+        [epoch(0, train_loss=float("nan")), epoch(1, train_loss=float("inf"))],
+    ],
+    ids=["diverged", "gap", "largest float32", "no fields", "not finite"],
+)
+def test_missing_numbers_leave_gaps(rows):
+    figure = training_figure(run_of(*rows))
+    draw(figure)
+    (x, y) = drawn(figure.axes[0])["train"]
+    assert len(x) == len(rows)
+    wanted = [row.get("train_loss") for row in rows]
+    assert np.isnan(y).tolist() == [value is None or not np.isfinite(value) for value in wanted]
+
+
+def write_run(folder, rows):
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"data": "digits", "design": DESIGN.to_dict()}))
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "summary.json").write_text(json.dumps({"test_accuracy": 0.9}))
+    return folder
+
+
+def test_run_is_read_as_written(tmp_path):
+    run = read_run(write_run(tmp_path / "run", [epoch(0), epoch(1)]))
+    assert run.design == DESIGN
+    assert run.series("train_loss").tolist() == [1 / 2, 1 / 3]
+    assert run.summary == {"test_accuracy": 0.9}
+
+
+@pytest.mark.parametrize("name", ["config.json", "metrics.jsonl", "summary.json"])
+def test_missing_file_is_named(tmp_path, name):
+    folder = write_run(tmp_path / "run", [epoch(0)])
+    (folder / name).unlink()
+    with pytest.raises(ValueError, match=f"run: need {name} in .*run, got none"):
+        read_run(folder)
+
+
+@pytest.mark.parametrize("name", ["config.json", "metrics.jsonl", "summary.json"])
+@pytest.mark.parametrize(("text", "message"), [('{"epoch": 0', "need JSON in"), ("[1]", "need a JSON object in")])
+def test_broken_file_is_named(tmp_path, name, text, message):
+    folder = write_run(tmp_path / "run", [epoch(0)])
+    (folder / name).write_text(text)
+    with pytest.raises(ValueError, match=f"run: {message} .*{name}"):
+        read_run(folder)
+
+
+def test_run_without_epochs_or_design(tmp_path):
+    folder = write_run(tmp_path / "run", [])
+    with pytest.raises(ValueError, match="need at least one epoch"):
+        read_run(folder)
+    (folder / "metrics.jsonl").write_text(json.dumps(epoch(0)))
+    (folder / "config.json").write_text("{}")
+    with pytest.raises(ValueError, match='need the design under "design"'):
+        read_run(folder)
+
+
+def test_figures_leave_global_state_alone():
+    """Importing loads no Matplotlib; a figure is not among pyplot's open ones and changes no setting."""
+    code = (
+        "import sys, gpsym.plot; assert 'matplotlib' not in sys.modules\n"
+        "from gpsym.design import edge_of_chaos\n"
+        "import matplotlib, matplotlib.pyplot as plt; before = dict.copy(matplotlib.rcParams)\n"
+        "gpsym.plot.variance_map_figure(edge_of_chaos('relu')).savefig('/dev/null', format='svg')\n"
+        "assert dict.copy(matplotlib.rcParams) == before and not plt.get_fignums()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_missing_matplotlib_is_said(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(ImportError, match=r"plots need matplotlib; pip install gpsym\[plot\]"):
+        variance_map_figure(DESIGN)

@@ -1,0 +1,167 @@
+"""Fixed points and basins against the theory's examples, iteration of the map, and maps built to have them."""
+
+import itertools
+import math
+from dataclasses import replace
+
+import pytest
+
+from gpsym import maps
+from gpsym.activation import Activation, member
+from gpsym.design import CriticalInit, edge_of_chaos
+from gpsym.numeric import evaluate, lambdify
+from gpsym.stability import basin, fixed_points
+
+UNCLIPPED = [("shifted-relu", 0.85), ("shifted-relu", 0.6), ("soft-threshold", 0.85), ("soft-threshold", 0.3)]
+CLIPPED = list(itertools.product(("clipped-relu", "clipped-soft-threshold"), (0.5, 0.85), (0.3, 0.9)))
+
+
+def clipped_design(activation: str, sparsity: float, slope: float, q_star: float = 1.0) -> CriticalInit:
+    return edge_of_chaos(activation, sparsity=sparsity, slope=slope, q_star=q_star)
+
+
+def iterated(design: CriticalInit, q: float, layers: int) -> float:
+    variance_map = lambdify(maps.variance_map(design.phi), "numpy")
+    for _ in range(layers):
+        q = float(variance_map(q=q, sigma_w2=design.sigma_w2, sigma_b2=design.sigma_b2))
+    return q
+
+
+def test_clipped_soft_threshold_of_slope_0_9_has_three_fixed_points():
+    """Numbers of the theory note, theorem 7, to the digits given there."""
+    target, middle, upper = fixed_points(clipped_design("clipped-soft-threshold", 0.85, 0.9))
+    assert (target.q, target.kind) == (1.0, "attracting")
+    assert (target.slope, target.chi_1) == pytest.approx((0.9, 1.0), abs=1e-14)
+    assert middle.kind == "repelling"
+    assert (middle.q, middle.slope) == pytest.approx((1.263, 1.08), abs=5e-3)
+    assert upper.kind == "attracting"
+    assert (upper.q, upper.slope, upper.chi_1) == pytest.approx((5.340, 0.71, 2.28), abs=5e-3)
+
+
+@pytest.mark.parametrize(("activation", "sparsity", "slope"), CLIPPED)
+@pytest.mark.parametrize("q_star", [1.0, 0.02])
+def test_theorem_clipped_fixed_points(activation, sparsity, slope, q_star):
+    """Theorem 7: at most three, q_star lowest and attracting, those above it chaotic."""
+    design = clipped_design(activation, sparsity, slope, q_star)
+    target, *others = fixed_points(design)
+    assert (target.q, target.kind) == (q_star, "attracting")
+    assert len(others) in (0, 2)
+    for point in others:
+        values = {"q": point.q, "sigma_w2": design.sigma_w2, "sigma_b2": design.sigma_b2}
+        # One rounding of q moves V(q) - q by |V' - 1| of it.
+        assert float(evaluate(maps.variance_map(design.phi), values)) == pytest.approx(point.q, rel=1e-14)
+        assert point.chi_1 > 1
+    assert [point.kind for point in others] in ([], ["repelling", "attracting"])
+
+
+@pytest.mark.parametrize(("activation", "sparsity"), UNCLIPPED)
+def test_theorem_instability(activation, sparsity):
+    """Theorem 3: q_star is the only fixed point, marginal, and attracts from the left alone."""
+    design = edge_of_chaos(activation, sparsity=sparsity, q_star=3.0)
+    (point,) = fixed_points(design)
+    assert (point.q, point.kind) == (3.0, "marginal")
+    assert basin(design) == (0.0, 3.0)
+    assert iterated(design, 0.1, 3000) == pytest.approx(3.0, rel=0.01)
+    assert iterated(design, 3.3, 300) > 1e6
+
+
+@pytest.mark.parametrize("activation", ["relu", "soft-threshold"])
+def test_identity_keeps_every_variance(activation):
+    """ReLU, and soft threshold at tau = 0, have V(q) = q: nothing comes back to q_star."""
+    design = edge_of_chaos(activation, sparsity=None if activation == "relu" else 0.0, q_star=2.0)
+    (point,) = fixed_points(design)
+    assert (point.q, point.kind) == (2.0, "marginal")
+    assert basin(design) == (2.0, 2.0)
+
+
+def test_basin_ends_at_the_repelling_fixed_point():
+    design = clipped_design("clipped-soft-threshold", 0.85, 0.9)
+    low, high = basin(design)
+    _, middle, upper = fixed_points(design)
+    assert low == 0
+    assert high == middle.q
+    assert iterated(design, 0.999 * high, 1000) == pytest.approx(1.0, rel=1e-9)
+    assert iterated(design, 1.001 * high, 1000) == pytest.approx(upper.q, rel=1e-9)
+
+
+def test_basin_without_other_fixed_points_is_unbounded():
+    design = clipped_design("clipped-relu", 0.85, 0.7)
+    assert basin(design) == (0.0, None)
+    assert iterated(design, 1e5, 300) == pytest.approx(1.0, rel=1e-9)
+
+
+def test_fixed_point_within_a_grid_step_of_the_target():
+    """Close to slope 1 the repelling one is at q_star + 2 (1 - slope) / V'' + O((1 - slope)^2)."""
+    design = edge_of_chaos("clipped-soft-threshold", sparsity=0.85, m=3.5)
+    distance = 2 * (1 - design.slope) / design.curvature
+    assert distance < 0.001  # the grid's steps are 0.0035
+    middle = fixed_points(design)[1]
+    assert middle.q - 1 == pytest.approx(distance, rel=0.01)
+    assert basin(design) == (0.0, middle.q)
+
+
+def test_fixed_point_within_a_grid_step_left_of_the_target():
+    """The same pair, seen from the repelling one."""
+    design = edge_of_chaos("clipped-soft-threshold", sparsity=0.85, m=3.5)
+    lower, middle, upper = fixed_points(design)
+    points = fixed_points(replace(design, q_star=middle.q))
+    # Which q is fixed is known to the rounding of V / |V' - 1|.
+    assert [point.q for point in points] == pytest.approx([lower.q, middle.q, upper.q], rel=1e-10)
+    assert [point.kind for point in points] == ["attracting", "repelling", "attracting"]
+
+
+def test_repelling_target():
+    """phi with phi' of size 1, then 2 beyond a kink at which phi is not 0: V'(q_star) > 1 although chi_1 = 1."""
+    phi = Activation((-1, 1), (2, 1, 2), (1, 0, -1), "steepening")
+    design = edge_of_chaos(phi)
+    assert design.slope > 1
+    lower, target = fixed_points(design)
+    assert (target.q, target.kind, lower.kind) == (1.0, "repelling", "attracting")
+    assert basin(design) == (1.0, 1.0)
+    assert iterated(design, 0.999, 200) == pytest.approx(lower.q, rel=1e-9)
+    assert iterated(design, 1.001, 200) > 1e6
+
+
+def test_basin_refuses_a_map_that_decreases():
+    """A bump: large inputs give 0 again, so V rises and falls."""
+    phi = Activation((0, 1, 2), (0, 1, -1, 0), (0, 0, 2, 0), "bump")
+    design = edge_of_chaos(phi, q_star=0.1)
+    assert design.sigma_b2 >= 0
+    with pytest.raises(ValueError, match=r"need a variance map that increases.*at q = .* for bump"):
+        basin(design)
+
+
+def test_lower_end_of_a_basin():
+    """Started from the upper fixed point of a design, the basin runs from the repelling one upwards."""
+    design = clipped_design("clipped-soft-threshold", 0.85, 0.9)
+    _, middle, upper = fixed_points(design)
+    low, high = basin(replace(design, q_star=upper.q, slope=upper.slope, chi_1=upper.chi_1))
+    assert low == pytest.approx(middle.q, rel=1e-12)
+    assert high is None
+
+
+def test_scale_theorem():
+    """Theorem 9: the fixed points scale with q_star, and their slopes stay."""
+    points = fixed_points(clipped_design("clipped-soft-threshold", 0.85, 0.9))
+    scaled = fixed_points(clipped_design("clipped-soft-threshold", 0.85, 0.9, q_star=100.0))
+    for point, other in zip(points, scaled, strict=True):
+        # Designs are rounded to float64, which V' ~ 1 magnifies by 1 / |V' - 1|.
+        assert other.q == pytest.approx(100 * point.q, rel=1e-12)
+        assert (other.slope, other.chi_1) == pytest.approx((point.slope, point.chi_1), rel=1e-12)
+        assert math.isfinite(other.q)
+
+
+@pytest.mark.parametrize(
+    ("activation", "ends"),
+    [
+        (member("shifted-relu", tau=1e-7), (0.0, 1.0)),
+        (Activation((0,), (0.1, 1), (0, 0), "leaky-relu"), (1.0, 1.0)),
+        (Activation((0,), (0.3, 1), (0, 0), "leaky-relu"), (1.0, 1.0)),
+    ],
+    ids=["nearly linear", "identity", "another identity"],
+)
+def test_no_fixed_point_from_rounding(activation, ends):
+    """V(q) - q is 0 or below float64's rounding over many steps of the grid."""
+    design = edge_of_chaos(activation)
+    assert len(fixed_points(design)) == 1
+    assert basin(design) == ends

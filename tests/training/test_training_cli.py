@@ -1,0 +1,134 @@
+"""The command line: a run from end to end, its defaults, and one line for bad input."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from training import cli
+from training.trainer import RunConfig
+
+ROOT = Path(__file__).parents[2]
+WISHES = ["--activation", "crelu", "--sparsity", "0.85", "--slope", "0.7"]
+SMALL = [*WISHES, "--width", "32", "--depth", "2", "--epochs", "1", "--lr", "1e-3", "--device", "cpu"]
+
+
+def in_a_process(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "training", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def invoke(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]):
+    """Runs `python -m training` with these arguments in this process: (exit status, stdout, stderr)."""
+
+    def start(*arguments: str) -> tuple[Any, str, str]:
+        monkeypatch.setattr(sys, "argv", ["training", *arguments])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        return end.value.code, *capfd.readouterr()
+
+    return start
+
+
+@pytest.fixture
+def configured(invoke, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """The configuration and the folder that `training run` with these arguments would train with."""
+
+    def start(*arguments: str) -> tuple[RunConfig, Path]:
+        calls = []
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(cli, "train", lambda config, output: calls.append((config, output)) or {})
+        assert invoke("run", *arguments)[0] == 0
+        return calls[0]
+
+    return start
+
+
+def assert_refused(status: int, stdout: str, stderr: str, message: str) -> None:
+    """Status 2 and one line on stderr that names the program and the trouble."""
+    assert status == 2
+    assert stdout == ""
+    assert stderr.endswith("\n")
+    assert len(stderr.splitlines()) == 1
+    assert stderr.startswith("python -m training: ")
+    assert message in stderr
+
+
+def test_run_prints_its_summary_and_exits_0(tmp_path):
+    folder = tmp_path / "run"
+    done = in_a_process("run", "--data", "digits", *SMALL, "--output", str(folder))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    summary = json.loads((folder / "summary.json").read_text())
+    lines = done.stdout.splitlines()
+    assert [line.split() for line in lines[-len(summary) - 1 : -1]] == [[k, str(v)] for k, v in summary.items()]
+    assert lines[-1] == f"wrote {folder}"
+
+
+def test_bad_input_ends_the_process_with_one_line(tmp_path):
+    done = in_a_process("run", "--data", "nosuch", *SMALL, "--output", str(tmp_path / "run"))
+    assert_refused(done.returncode, done.stdout, done.stderr, "got nosuch; pass one.")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data", "nosuch"], "got nosuch; pass one."),
+        (["--data", "mnist", "--data-dir", "nowhere"], "need nowhere/mnist/train.parquet, got no such file"),
+        (["--sparsity", "1.5"], "need sparsity in [0.5, 1) for clipped-relu, got 1.5"),
+        (["--slope", "1"], "need slope in (0, 1) for clipped-relu, got 1.0"),
+        (["--q-star", "-1"], "need q_star > 0, got"),
+        (["--activation", "nosuch"], "nosuch"),
+        (["--epochs", "-1"], "need epochs >= 0, got -1"),
+        (["--epochs", "many"], "'many' is not a valid integer"),
+        (["--lr", "nan"], "need lr > 0, got nan"),
+        (["--device", "tpu"], "need device auto, cpu or cuda, got tpu"),
+        (["--initializer", "nosuch.py"], "need a file written by gpsym export, got nosuch.py"),
+        (["--bogus"], "No such option"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(invoke, tmp_path, arguments, message):
+    assert_refused(*invoke("run", *SMALL, "--output", str(tmp_path / "run"), *arguments), message)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_slope_is_refused_in_one_line(invoke, tmp_path):
+    found = invoke("run", "--activation", "crelu", "--sparsity", "0.85", "--output", str(tmp_path / "run"))
+    assert_refused(*found, "need one of slope (0, 1) and m for clipped-relu, got neither")
+
+
+def test_output_below_a_missing_folder_is_refused_in_one_line(invoke, tmp_path):
+    found = invoke("run", *SMALL, "--output", str(tmp_path / "missing" / "run"))
+    assert_refused(*found, f"create {tmp_path / 'missing'} first")
+
+
+def test_output_that_is_a_file_is_refused_in_one_line(invoke, tmp_path):
+    (tmp_path / "run").write_text("taken")
+    assert_refused(*invoke("run", *SMALL, "--output", str(tmp_path / "run")), "run")
+    assert (tmp_path / "run").read_text() == "taken"
+
+
+@pytest.mark.parametrize(("data", "epochs", "batch_size"), [("digits", 30, 32), ("mnist", 10, 128)])
+def test_epochs_and_batch_size_follow_the_data_where_they_are_not_given(configured, data, epochs, batch_size):
+    config, _ = configured("--data", data, *WISHES)
+    assert (config.epochs, config.batch_size, config.lr) == (epochs, batch_size, None)
+
+
+def test_given_options_replace_the_defaults(configured):
+    config, folder = configured("--data", "digits", *SMALL, "--batch-size", "7", "--seed", "3", "--output", "there")
+    wished = {"activation": "crelu", "sparsity": 0.85, "slope": 0.7, "width": 32, "depth": 2, "epochs": 1, "lr": 1e-3,
+              "device": "cpu", "batch_size": 7, "seed": 3}  # fmt: skip
+    assert config == RunConfig(data="digits", **wished)
+    assert folder == Path("there")
+
+
+def test_run_without_output_goes_to_a_new_folder_in_runs(configured):
+    _, folder = configured(*SMALL)
+    assert folder.parent == Path("runs")
+    assert folder.name.startswith("digits-crelu-")
+    assert folder.parent.is_dir()
+    assert not folder.exists()

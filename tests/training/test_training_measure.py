@@ -1,0 +1,95 @@
+"""Measurements against numbers worked out by hand on a network of two units."""
+
+import math
+from dataclasses import astuple
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from training.measure import Measurement, measure
+
+# Three inputs of two features and their labels.
+X = torch.tensor([[1.0, -2.0], [3.0, 4.0], [-1.0, 0.0]])
+Y = torch.tensor([0, 1, 1])
+
+
+def hand_network() -> nn.Sequential:
+    """relu(x), then relu(h - 2), then the logits as they are."""
+    first, second, readout = (nn.Linear(2, 2) for _ in range(3))
+    for layer, bias in ((first, 0.0), (second, -2.0), (readout, 0.0)):
+        nn.init.eye_(layer.weight)
+        nn.init.constant_(layer.bias, bias)
+    return nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), readout)
+
+
+def measured(model: nn.Sequential, x: Tensor = X, y: Tensor = Y, **options: int) -> Measurement:
+    return measure(model, [layer for layer in model if isinstance(layer, nn.ReLU)], x, y, **options)
+
+
+def numbers(measurement: Measurement) -> list[float]:
+    loss, accuracy, zeros, variance = astuple(measurement)
+    return [loss, accuracy, *zeros, *variance]
+
+
+def test_measurements_of_a_small_network_are_those_worked_out_by_hand():
+    # Into the activations: (1, -2), (3, 4), (-1, 0), then (-1, -2), (1, 2), (-2, -2); logits (0, 0), (1, 2), (0, 0).
+    found = measured(hand_network())
+    assert found.layer_sparsity == pytest.approx((3 / 6, 4 / 6))
+    assert found.layer_variance == pytest.approx(((1 + 4 + 9 + 16 + 1 + 0) / 6, (1 + 4 + 1 + 4 + 4 + 4) / 6))
+    assert found.loss == pytest.approx((2 * math.log(2) + math.log(1 + math.exp(-1))) / 3)
+    assert found.accuracy == pytest.approx(2 / 3)  # the third has equal logits, of which argmax takes the first
+    assert found.sparsity == pytest.approx((3 / 6 + 4 / 6) / 2)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 4, 6, 7])
+def test_batches_of_unequal_size_give_what_one_batch_gives(batch_size):
+    generator = torch.Generator().manual_seed(0)
+    x, y = 3 * torch.randn(7, 2, generator=generator), torch.randint(2, (7,), generator=generator)
+    whole, in_batches = (measured(hand_network(), x, y, batch_size=size) for size in (7, batch_size))
+    # Loss is summed in float32.
+    assert numbers(in_batches) == pytest.approx(numbers(whole), rel=1e-6)
+
+
+def test_only_the_modules_to_watch_are_watched_in_their_order():
+    model = hand_network()
+    both, second = measured(model), measure(model, [model[3]], X, Y)
+    assert second.layer_variance == both.layer_variance[1:]
+    assert second.layer_sparsity == both.layer_sparsity[1:]
+
+
+def assert_no_hooks(model: nn.Module) -> None:
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_hooks_are_gone_afterwards():
+    model = hand_network()
+    measured(model)
+    assert_no_hooks(model)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_training_mode_is_what_it_was(training):
+    model = hand_network().train(training)
+    measured(model)
+    assert {module.training for module in model.modules()} == {training}
+
+
+def test_hooks_are_gone_and_mode_is_restored_after_an_error():
+    model = hand_network().train()
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        measured(model, torch.zeros(3, 5))
+    assert_no_hooks(model)
+    assert model.training
+
+
+def test_measuring_happens_in_evaluation_mode_and_without_gradients():
+    class Witness(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            seen.append((self.training, torch.is_grad_enabled()))
+            return x
+
+    seen: list[tuple[bool, bool]] = []
+    measured(nn.Sequential(Witness(), *hand_network()))
+    assert seen == [(False, False)]
+    assert torch.is_grad_enabled()

@@ -1,0 +1,161 @@
+"""Data sets as normalised float32 tensors: train, validation and test."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["HUB", "Data", "load"]
+
+# Names on the Hugging Face hub; a local folder holds NAME/train.parquet and NAME/test.parquet of the same schema.
+HUB = {"mnist": "ylecun/mnist", "fashion_mnist": "zalando-datasets/fashion_mnist", "cifar10": "uoft-cs/cifar10"}
+
+_TEST_FRACTION = 0.2  # of data sets that come without a test set
+_VALIDATION_FRACTION = 0.1  # of the training set
+
+
+@dataclass(frozen=True)
+class Data:
+    """Inputs of mean 0 and mean square 1 over the training split, (examples, channels, height, width) or
+    (examples, features), and integer labels; three disjoint splits."""
+
+    x_train: Tensor
+    y_train: Tensor
+    x_validation: Tensor
+    y_validation: Tensor
+    x_test: Tensor
+    y_test: Tensor
+    classes: int
+
+    def to(self, device: torch.device) -> Data:
+        """The same data on the device."""
+        moved = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in vars(self).items()}
+        return Data(**moved)
+
+
+def load(name: str, *, data_dir: str | None = None, seed: int = 0) -> Data:
+    """The data set `name`, normalised by one mean and one standard deviation, those of its training split.
+
+    name      digits (ships with scikit-learn), mnist, fashion_mnist or cifar10; or the path of a .npz file with
+              x_train, y_train, x_test, y_test (or x, y, from which a fifth is held out for testing), or of an
+              ImageFolder (one folder per class, below train/ and test/ where there are those).
+    data_dir  folder with NAME/train.parquet and NAME/test.parquet; the environment's GPSYM_DATA_DIR if None,
+              the Hugging Face hub if there is none.
+    seed      chooses the validation split, a tenth of the training set.
+
+    Raises ValueError for an unknown name, and where files are missing or malformed.
+    """
+    x, y, x_test, y_test = _raw(name, data_dir or os.environ.get("GPSYM_DATA_DIR") or None)
+    for split, inputs, labels in (("train", x, y), ("test", x_test, y_test)):
+        if len(inputs) != len(labels) or len(inputs) < 10:
+            raise ValueError(
+                f"data: need as many labels as examples, at least 10, got {len(labels)} for {len(inputs)} in the "
+                f"{split} split of {name}; correct the file."
+            )
+    order = np.random.default_rng(seed).permutation(len(x))
+    held_out = max(1, round(_VALIDATION_FRACTION * len(x)))
+    validation, train = order[:held_out], order[held_out:]
+    mean, std = x[train].mean(dtype=np.float64), x[train].std(dtype=np.float64)
+    if not std > 0:
+        raise ValueError(f"data: need inputs that vary and are finite, got a standard deviation of {std} in {name}.")
+
+    def inputs(values: np.ndarray) -> Tensor:
+        return torch.from_numpy(((values - np.float32(mean)) / np.float32(std)).astype(np.float32))
+
+    labels = [torch.from_numpy(values.astype(np.int64)) for values in (y[train], y[validation], y_test)]
+    classes = int(max(y.max(), y_test.max())) + 1
+    return Data(inputs(x[train]), labels[0], inputs(x[validation]), labels[1], inputs(x_test), labels[2], classes)
+
+
+Raw = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+
+def _raw(name: str, data_dir: str | None) -> Raw:
+    """(x_train, y_train, x_test, y_test) as they are stored."""
+    path = Path(name)
+    if name == "digits":
+        from sklearn.datasets import load_digits
+
+        return _hold_out(*load_digits(return_X_y=True))
+    if name in HUB:
+        return _from_datasets(*_parquet(name, data_dir))
+    if path.suffix == ".npz" and path.is_file():
+        return _npz(path)
+    if path.is_dir():
+        return _image_folder(path)
+    raise ValueError(
+        f"data: need digits, {', '.join(HUB)}, an existing .npz file or a folder of images, got {name}; pass one."
+    )
+
+
+def _hold_out(x: np.ndarray, y: np.ndarray) -> Raw:
+    """A fifth held out for testing; always the same, whatever the seed of a run."""
+    order = np.random.default_rng(0).permutation(len(x))
+    cut = round(_TEST_FRACTION * len(x))
+    return x[order[cut:]], y[order[cut:]], x[order[:cut]], y[order[:cut]]
+
+
+def _npz(path: Path) -> Raw:
+    with np.load(path, allow_pickle=False) as arrays:
+        four = ("x_train", "y_train", "x_test", "y_test")
+        if all(name in arrays for name in four):
+            x, y, x_test, y_test = (arrays[name] for name in four)
+            return x, y, x_test, y_test
+        if "x" in arrays and "y" in arrays:
+            return _hold_out(arrays["x"], arrays["y"])
+        raise ValueError(f"data: need {', '.join(four)} or x, y in {path}, got {', '.join(arrays)}; rename them.")
+
+
+def _parquet(name: str, data_dir: str | None):
+    """The Hugging Face data set of this name, from the folder or from the hub, as (train, test)."""
+    import datasets
+
+    datasets.disable_progress_bars()
+    if data_dir is None:
+        try:
+            found = datasets.load_dataset(HUB[name])
+        except (OSError, RuntimeError) as error:
+            raise ValueError(
+                f"data: need a copy of {name}, got no answer from the Hugging Face hub ({type(error).__name__}); "
+                f"pass --data-dir FOLDER with {name}/train.parquet and {name}/test.parquet, or use digits."
+            ) from error
+    else:
+        files = {split: Path(data_dir, name, f"{split}.parquet") for split in ("train", "test")}
+        for file in files.values():
+            if not file.is_file():
+                raise ValueError(f"data: need {file}, got no such file; pass the folder that holds {name}/.")
+        found = datasets.load_dataset("parquet", data_files={split: str(file) for split, file in files.items()})
+    return found["train"], found["test"]
+
+
+def _image_folder(path: Path) -> Raw:
+    import datasets
+
+    datasets.disable_progress_bars()
+    found = datasets.load_dataset("imagefolder", data_dir=str(path))
+    if "test" in found:
+        return _from_datasets(found["train"], found["test"])
+    return _hold_out(*_arrays(found["train"]))
+
+
+def _from_datasets(train, test) -> Raw:
+    return (*_arrays(train), *_arrays(test))
+
+
+def _arrays(split) -> tuple[np.ndarray, np.ndarray]:
+    """Images as (examples, channels, height, width) bytes, and labels, of one Hugging Face split."""
+    import datasets
+
+    column = next(c for c in split.column_names if c in ("image", "img"))
+    images = split.cast_column(column, datasets.Image())
+    pixels = [np.asarray(image) for image in images[column]]
+    if len({p.shape for p in pixels}) > 1:
+        raise ValueError(f"data: need images of one size, got {sorted({p.shape for p in pixels})[:3]}; resize them.")
+    x = np.stack(pixels)
+    x = x[:, None] if x.ndim == 3 else np.moveaxis(x, -1, 1)
+    return x, np.asarray(images["label"])
