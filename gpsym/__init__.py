@@ -25,7 +25,7 @@ from gpsym.design import CriticalInit, edge_of_chaos
 from gpsym.formats import format_formula
 from gpsym.formula import Formula
 from gpsym.numeric import evaluate, lambdify
-from gpsym.verify import Refuted, Undecided, Verified, verify
+from gpsym.verify import Refuted, Undecided, Verified, verify_formula
 
 __all__ = [
     "Activation",
@@ -45,7 +45,7 @@ __all__ = [
     "relu",
     "shifted_relu",
     "soft_threshold",
-    "verify",
+    "verify_formula",
 ]
 
 __version__ = "0.1.0"

@@ -20,7 +20,6 @@ from typing import Any
 
 import mpmath
 import sympy as sp
-from scipy.optimize import brentq
 
 from gpsym import maps
 from gpsym.activation import MEMBERS, Activation, member
@@ -195,6 +194,8 @@ def _settle(
 def _increasing_root(expression: sp.Expr, symbol: sp.Symbol) -> float:
     """The float64 nearest to the root on (0, oo) of an expression that increases in its only symbol."""
 
+    from scipy.optimize import brentq  # costs as much as the rest of gpsym to import
+
     def f(x: float) -> float:
         return float(precise(expression, {symbol: x}))  # its sign and its first 17 digits are exact
 
@@ -204,7 +205,7 @@ def _increasing_root(expression: sp.Expr, symbol: sp.Symbol) -> float:
     while f(low) > 0:
         low, high = low / 2, low
     # Brent's method ends within a few units in the last place; exact signs tell which are the two neighbours.
-    below = brentq(f, low, high, xtol=1e-300, rtol=1e-15)
+    below = brentq(f, low, high, xtol=1e-300, rtol=1e-15, maxiter=1000)
     while f(below) > 0:
         below = math.nextafter(below, 0)
     while f(above := math.nextafter(below, math.inf)) <= 0:

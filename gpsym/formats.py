@@ -7,15 +7,11 @@ from collections.abc import Callable
 
 import sympy as sp
 
-from gpsym.formula import SIGMA_B2, SIGMA_W2, Formula
+from gpsym.formula import Formula
 from gpsym.numeric import source
+from gpsym.typeset import latex, left_side, mathml
 
-__all__ = ["FORMATS", "format_formula", "typeset"]
-
-
-def typeset(expression: sp.Basic) -> sp.Basic:
-    """The expression with symbols that SymPy's printers set as sigma_w^2 and sigma_b^2."""
-    return expression.xreplace({SIGMA_W2: sp.Symbol("sigma_w__2"), SIGMA_B2: sp.Symbol("sigma_b__2")})
+__all__ = ["FORMATS", "format_formula"]
 
 
 def format_formula(formula: Formula, style: str) -> str:
@@ -24,7 +20,7 @@ def format_formula(formula: Formula, style: str) -> str:
     text    name = expression, laid out with Unicode.
     latex   notation = expression, without delimiters.
     sympy   the expression alone, as sympy.sympify reads it back.
-    mathml  presentation MathML of the expression in a <math> element.
+    mathml  presentation MathML of notation = expression in a <math> element.
     python  a function on floats that needs the math module only.
     torch   a function on tensors that needs torch only.
     json    name, variables, definition, expression (as sympy and as latex) and reference.
@@ -37,17 +33,17 @@ def format_formula(formula: Formula, style: str) -> str:
 
 
 def _text(formula: Formula) -> str:
-    equation = sp.Eq(sp.Symbol(formula.name), typeset(formula.expression), evaluate=False)
+    equation = sp.Eq(sp.Symbol(formula.name), formula.expression, evaluate=False)
     return sp.pretty(equation, use_unicode=True, wrap_line=False)
 
 
 def _latex(formula: Formula) -> str:
-    return f"{formula.notation} = {sp.latex(typeset(formula.expression))}"
+    return f"{formula.notation} = {latex(formula.expression)}"
 
 
 def _mathml(formula: Formula) -> str:
-    body = sp.mathml(typeset(formula.expression), printer="presentation")
-    return f'<math xmlns="http://www.w3.org/1998/Math/MathML" display="block">{body}</math>'
+    equation = f"{left_side(formula)}<mo>=</mo>{mathml(formula.expression)}"
+    return f'<math xmlns="http://www.w3.org/1998/Math/MathML" display="block">{equation}</math>'
 
 
 def _json(formula: Formula) -> str:

@@ -7,38 +7,34 @@ from __future__ import annotations
 
 import html
 import io
-import math
-import os
 import re
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any
 
 import sympy as sp
-from sympy.printing.mathml import MathMLPresentationPrinter
 
 from gpsym.activation import MEMBERS, Activation
 from gpsym.design import CriticalInit, edge_of_chaos
-from gpsym.formula import SIGMA_W2, TAU, Formula, M, Q, X
+from gpsym.files import write_text
+from gpsym.formula import M, X
 from gpsym.maps import QUANTITIES
 from gpsym.plot import Run, read_run, training_figure, variance_map_figure
 from gpsym.stability import fixed_points
+from gpsym.typeset import applied, left_side, mathml
 from gpsym.verify import Check, Refuted, Verified, verify_activation
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Root", "paper_form", "write_report"]
+__all__ = ["write_report"]
 
 # The designs on the page: sparse, and for the clipped ones well below the marginal slope 1.
 _SPARSITY, _SLOPE = 0.85, 0.7
 # The checks on the page: enough to see a wrong formula, and done in seconds.
 _DIGITS, _POINTS = 30, 5
-
-_TERMS_A_LINE = 2  # of a sum that is too long for one line: two of V's terms fit the page
 
 
 def write_report(output: Path, *, run: Path | None = None) -> Path:
@@ -56,204 +52,8 @@ def write_report(output: Path, *, run: Path | None = None) -> Path:
         raise ValueError(f"report: need a folder to write index.html into, got the file {output}; pass a folder.")
     page = _page(None if run is None else read_run(run))
     output.mkdir(exist_ok=True)
-    return _write_whole(output / "index.html", page)
-
-
-def _write_whole(path: Path, text: str) -> Path:
-    """The path, once the text is there: readers see the old file or the new one, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
-
-
-# Formulas: SymPy prints for a computer algebra system; what follows makes them look like a paper's.
-
-
-class Root(sp.Function):
-    """The square root of x >= 0 that stays in one piece: SymPy turns sqrt(2*q) into sqrt(2)*sqrt(q).
-
-    For printing only; `root.args[0]` is x.
-    """
-
-    nargs = 1
-
-    def _latex(self, printer: Any, exp: str | None = None) -> str:
-        root = rf"\sqrt{{{printer.doprint(self.args[0])}}}"
-        return root if exp is None else rf"\left({root}\right)^{{{exp}}}"
-
-
-def paper_form(expression: sp.Expr) -> sp.Expr:
-    """The same expression as a paper writes it: the square roots of a product in one, polynomials by powers of q.
-
-    For printing only, as its roots are `Root`s.  Symbols under roots must be positive.
-
-    >>> q = sp.Symbol("q", positive=True)
-    >>> paper_form(sp.sqrt(2) * sp.Symbol("tau") / (2 * sp.sqrt(q)))
-    tau/Root(2*q)
-    """
-    if expression.is_Atom:
-        return expression
-    if expression.is_Add and expression.is_polynomial():
-        return min(expression, sp.collect(expression, Q, sp.factor), key=sp.count_ops)
-    if expression.is_Mul or expression.is_Pow:
-        return _one_root(expression)
-    return expression.func(*map(paper_form, expression.args))  # type: ignore[arg-type]
-
-
-def _one_root(product: Any) -> sp.Expr:
-    """A product or power whose number and square roots are written n b / (d c) sqrt(x), x square-free."""
-    number, factors = product.as_coeff_mul()
-    roots = [f for f in factors if f.is_Pow and f.exp.is_Rational and f.exp.q == 2]
-    others = [f.func(*map(paper_form, f.args)) if f.is_Pow else paper_form(f) for f in factors if f not in roots]
-    if not roots:
-        return sp.Mul(number, *others)
-    squared: Counter[Any] = Counter()  # exponents of the square of number and roots, by base
-    for base, exponent in (abs(number).as_base_exp(), *(root.as_base_exp() for root in roots)):
-        # Large factors may stay undetected: they come in squares here, and leave the root whole.
-        parts: Any = sp.factorrat(base, limit=1000) if base.is_Rational else {base: 1}
-        for part, power in parts.items():
-            squared[sp.sympify(part)] += int(2 * exponent * power)
-    outside = sp.Mul(*(base ** math.trunc(power / 2) for base, power in squared.items()))
-    numerator, denominator = sp.fraction(sp.Mul(*(b ** int(math.fmod(power, 2)) for b, power in squared.items())))
-    root: Any = Root(denominator if numerator == 1 else numerator / denominator)
-    return sp.sign(number) * outside * (1 / root if numerator == 1 else root) * sp.Mul(*others)
-
-
-class _Printer(MathMLPresentationPrinter):
-    """Presentation MathML in the order and layout of a paper."""
-
-    def _row(self, *children: Any) -> Any:
-        return self._element("mrow", *children)
-
-    def _element(self, tag: str, *children: Any, **attributes: str) -> Any:
-        """The element with these nodes inside; text must be free of markup."""
-        element = self.dom.createElement(tag)
-        for name, value in attributes.items():
-            element.setAttribute(name, value)
-        for child in children:
-            element.appendChild(self.dom.createTextNode(child) if isinstance(child, str) else child)
-        return element
-
-    def _print_Root(self, expr: Root) -> Any:
-        return self._element("msqrt", self._print(expr.args[0]))
-
-    def _print_Exp1(self, e: Any) -> Any:
-        return self._element("mi", "e")
-
-    def _print_exp(self, expr: sp.exp) -> Any:
-        """e^(-a/b) with its exponent on one line."""
-        numerator, denominator = sp.fraction(expr.args[0])
-        exponent = [self._print(numerator)]
-        if denominator != 1:
-            exponent += [self._element("mo", "/", lspace="0", rspace="0"), self._factor(denominator)]
-        return self._element("msup", self._print_Exp1(None), self._row(*exponent))
-
-    def _split_super_sub(self, name: str) -> Any:
-        """sigma_w2 is a square: name, superscripts and subscripts."""
-        squares = {"sigma_w2": ("sigma", ["2"], ["w"]), "sigma_b2": ("sigma", ["2"], ["b"])}
-        return squares.get(name) or super()._split_super_sub(name)
-
-    def _print_Add(self, expr: Any, order: str | None = None) -> Any:
-        """The terms in the order of `_term_place`; a long sum of functions takes several lines."""
-        terms: list[Any] = sorted(self._as_ordered_terms(expr), key=lambda term: _term_place(term, expr))
-        if len(terms) <= _TERMS_A_LINE + 1 or not expr.has(sp.Function):
-            return self._row(*self._signed(terms, True))
-        starts = range(0, len(terms), _TERMS_A_LINE)
-        lines = (self._signed(terms[k : k + _TERMS_A_LINE], k == 0) for k in starts)
-        rows = (self._element("mtr", self._element("mtd", *line)) for line in lines)
-        return self._element("mtable", *rows, displaystyle="true")
-
-    def _signed(self, terms: Sequence[Any], first: bool) -> list[Any]:
-        """The terms with their signs; a plus is left out at the very first.
-
-        Signs and terms are siblings: MathML spaces a sign as infix only between others.
-        """
-        nodes = []
-        for k, term in enumerate(terms):
-            if _is_minus(term):
-                number, factors = term.as_coeff_mul()
-                nodes += [self._element("mo", "−"), self._product(-number, factors)]
-            else:
-                nodes += [*([] if first and k == 0 else [self._element("mo", "+")]), self._print(term)]
-        return nodes
-
-    def _print_Mul(self, expr: Any) -> Any:
-        number, factors = expr.as_coeff_mul()
-        sign = [self._element("mo", "−")] if number < 0 else []
-        return self._row(*sign, self._product(abs(number), factors))
-
-    def _product(self, number: Any, factors: Sequence[Any]) -> Any:
-        """A fraction of numbers, symbols, sums and roots, and then the functions, which no fraction holds."""
-        functions = [f for f in factors if f.has(sp.erf, sp.erfc, sp.exp)]
-        rest = sorted((f for f in factors if f not in functions), key=_place)
-        below = [1 / f for f in rest if f.as_base_exp()[1].is_negative]
-        above = [f for f in rest if not f.as_base_exp()[1].is_negative]
-        p, q = ([n] if n != 1 else [] for n in (sp.Integer(number.p), sp.Integer(number.q)))
-        if below:
-            parts = [self._fraction([*p, *above], [*q, *below])]
-        else:
-            parts = [self._fraction(p, q)] if q else list(map(self._print, p))
-            parts += map(self._factor, above)
-        for function in sorted(functions, key=_place):
-            if parts and not function.is_Add:
-                parts.append(self._element("mspace", width="0.17em"))
-            parts.append(self._factor(function))
-        return self._row(*parts)
-
-    def _factor(self, expr: sp.Expr) -> Any:
-        """The expression as a factor or a denominator on the line: sums and products of several in parentheses."""
-        printed = self._print(expr)
-        if expr.is_Add or (expr.is_Mul and len(expr.args) > 1):
-            return self._row(self._element("mo", "("), printed, self._element("mo", ")"))
-        return printed
-
-    def _fraction(self, above: Sequence[sp.Expr], below: Sequence[sp.Expr]) -> Any:
-        def side(factors: Sequence[sp.Expr]) -> Any:
-            if len(factors) == 1:
-                return self._print(factors[0])
-            return self._row(*map(self._factor, factors)) if factors else self._element("mn", "1")
-
-        return self._element("mfrac", side(above), side(below))
-
-
-def _is_minus(term: sp.Expr) -> bool:
-    return bool(term.as_coeff_Mul()[0].is_negative)
-
-
-def _term_place(term: sp.Expr, total: sp.Expr) -> tuple[bool, ...]:
-    """Where a term stands in a sum: minus signs late, sigma_b2 after the functions, x and tau early."""
-    late_symbol = term.is_Symbol and total.has(sp.Function)
-    return _is_minus(term), late_symbol, not term.has(X), term not in (TAU, -TAU)
-
-
-def _place(factor: sp.Expr) -> tuple[int, Any]:
-    """Where a factor stands in a product: weights first, then pi, symbols, sums and roots; exponentials last."""
-    symbolic = factor.is_Symbol or factor.is_Pow
-    kinds = (factor == SIGMA_W2, factor.is_NumberSymbol, symbolic, factor.is_Add, not isinstance(factor, sp.exp))
-    return next((k for k, holds in enumerate(kinds) if holds), len(kinds)), sp.default_sort_key(factor)
-
-
-def _mathml(expression: sp.Expr) -> str:
-    return _Printer().doprint(paper_form(expression))
-
-
-def _left_side(formula: Formula) -> str:
-    """The MathML of a notation such as V''(q) or \\chi_1(q)."""
-    head, _, argument = formula.notation.partition("(")
-    symbol = _mathml(sp.Symbol(head.strip("\\'")))
-    primes = ("", "′", "″")[head.count("'")]
-    name = f"<msup>{symbol}<mo>{primes}</mo></msup>" if primes else symbol
-    return _applied(name, argument.rstrip(")"))
-
-
-def _applied(function: str, argument: str) -> str:
-    """The MathML of function(argument); the brackets keep the height of the line."""
-    bracket = '<mo stretchy="false">{}</mo>'.format
-    return f"<mrow>{function}{bracket('(')}<mi>{argument}</mi>{bracket(')')}</mrow>"
+    write_text(output / "index.html", page)
+    return output / "index.html"
 
 
 def _display(left: str, right: str) -> str:
@@ -265,15 +65,15 @@ def _definition(phi: Activation) -> str:
     """phi(x), piece by piece."""
     rows = []
     for piece in phi.pieces:
-        value = _mathml(piece.slope * X + piece.intercept)
+        value = mathml(piece.slope * X + piece.intercept)
         if piece.upper == sp.oo:
-            where = f"<mi>x</mi><mo>&gt;</mo>{_mathml(piece.lower)}"
+            where = f"<mi>x</mi><mo>&gt;</mo>{mathml(piece.lower)}"
         else:
-            above = "" if piece.lower == -sp.oo else f"{_mathml(piece.lower)}<mo>&lt;</mo>"
-            where = f"{above}<mi>x</mi><mo>≤</mo>{_mathml(piece.upper)}"
+            above = "" if piece.lower == -sp.oo else f"{mathml(piece.lower)}<mo>&lt;</mo>"
+            where = f"{above}<mi>x</mi><mo>≤</mo>{mathml(piece.upper)}"
         rows.append(f"<mtr><mtd>{value}</mtd><mtd>{where}</mtd></mtr>")
     cases = f"<mrow><mo>{{</mo><mtable>{''.join(rows)}</mtable></mrow>"
-    return _display(_applied("<mi>φ</mi>", "x"), cases)
+    return _display(applied("<mi>φ</mi>", "x"), cases)
 
 
 # The page and its parts, as HTML.
@@ -293,7 +93,7 @@ def _page(run: Run | None) -> str:
 def _activation_section(phi: Activation) -> str:
     """Formulas, design, plot and fixed points of a family of activations."""
     formulas = (quantity(phi) for quantity in QUANTITIES.values())
-    closed = "\n".join(_display(_left_side(formula), _mathml(formula.expression)) for formula in formulas)
+    closed = "\n".join(_display(left_side(formula), mathml(formula.expression)) for formula in formulas)
     design = edge_of_chaos(
         phi,
         sparsity=_SPARSITY if phi.parameters else None,

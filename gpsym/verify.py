@@ -22,7 +22,7 @@ from gpsym.formula import Formula, Q, X
 from gpsym.maps import QUANTITIES
 from gpsym.numeric import at_precision, context, precise, to_mpf
 
-__all__ = ["Refuted", "Undecided", "Verdict", "Verified", "verify", "verify_activation"]
+__all__ = ["Refuted", "Undecided", "Verdict", "Verified", "verify_activation", "verify_formula"]
 
 Point = dict[sp.Symbol, sp.Rational]
 
@@ -78,12 +78,12 @@ class Check:
 
 
 def verify_activation(activation: Activation, *, digits: int = 50, points: int = 100, seed: int = 0) -> list[Check]:
-    """A verdict on each of `maps.QUANTITIES`, at the same points; arguments and errors as in `verify`."""
+    """A verdict on each of `maps.QUANTITIES`, at the same points; arguments and errors as in `verify_formula`."""
     verdicts = _verify([quantity(activation) for quantity in QUANTITIES.values()], digits, points, seed)
     return [Check(activation.name, name, verdict) for name, verdict in zip(QUANTITIES, verdicts, strict=True)]
 
 
-def verify(formula: Formula, *, digits: int = 50, points: int = 100, seed: int = 0) -> Verdict:
+def verify_formula(formula: Formula, *, digits: int = 50, points: int = 100, seed: int = 0) -> Verdict:
     """Whether the closed form agrees with its definition at random points of its domain.
 
     digits  significant digits to agree on, >= 1.

@@ -50,7 +50,10 @@ def test_the_published_example():
 def test_tau_is_the_quantile_of_the_sparsity():
     one, two = edge_of_chaos("relu-tau", sparsity=0.85), edge_of_chaos("st", sparsity=0.85)
     with mpmath.workdps(30):
-        quantile = lambda s: mpmath.sqrt(2) * mpmath.erfinv(2 * s - 1)
+
+        def quantile(s):
+            return mpmath.sqrt(2) * mpmath.erfinv(2 * s - 1)
+
         assert one.tau == float(quantile(mpmath.mpf(0.85)))
         assert two.tau == float(quantile((1 + mpmath.mpf(0.85)) / 2))
 

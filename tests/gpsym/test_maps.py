@@ -28,8 +28,13 @@ def by_hand(sides, clipped):
     q, tau, m = (POINT[n] for n in ("q", "tau", "m"))
     a, b, mu = tau / sp.sqrt(q), (tau + m) / sp.sqrt(q), m / sp.sqrt(q)
     (qa, pa), (qb, pb) = tail(a), tail(b)
-    h1 = lambda t, tail_, p: p - t * tail_
-    h2 = lambda t, tail_, p: (1 + t**2) * tail_ - t * p
+
+    def h1(t, tail_, p):
+        return p - t * tail_
+
+    def h2(t, tail_, p):
+        return (1 + t**2) * tail_ - t * p
+
     if not clipped:
         return sides * q * h2(a, qa, pa), sides * qa, sides * qa, sides * a * pa / (2 * q)
     moment = h2(a, qa, pa) - h2(b, qb, pb) - 2 * mu * h1(b, qb, pb)

@@ -4,8 +4,7 @@ import pytest
 import sympy as sp
 from hypothesis import given, settings
 
-from gpsym import Refuted, Undecided, Verified, maps, member, verify
-from gpsym import verify as verify_formula
+from gpsym import Refuted, Undecided, Verified, maps, member, verify_formula
 from gpsym.activation import MEMBERS
 from gpsym.formula import TAU, Q
 from gpsym.testing import activations
@@ -21,8 +20,8 @@ def test_every_formula_of_every_member_is_verified_to_50_digits(name):
         assert check.verdict.worst < 1e-50
 
 
-@settings(max_examples=15, deadline=None)
-@given(activations())
+@settings(max_examples=8, deadline=None)
+@given(activations(max_knots=3))
 def test_every_formula_of_any_member_is_verified(phi):
     for check in verify_activation(phi, digits=20, points=1):
         assert isinstance(check.verdict, Verified), check
@@ -43,12 +42,12 @@ def test_a_sign_error_is_refuted():
     wrong = replace(
         formula, expression=formula.expression.subs(sp.erfc(TAU / sp.sqrt(2 * Q)), sp.erf(TAU / sp.sqrt(2 * Q)))
     )
-    assert isinstance(verify(wrong, points=2), Refuted)
+    assert isinstance(verify_formula(wrong, points=2), Refuted)
 
 
 def test_a_quadrature_that_cannot_tell_is_undecided(monkeypatch):
     monkeypatch.setattr("gpsym.verify._legendre_rules", lambda bits, precision: _few_nodes(precision))
-    verdict = verify(maps.variance_map(member("relu")), points=1)
+    verdict = verify_formula(maps.variance_map(member("relu")), points=1)
     assert isinstance(verdict, Undecided)
     assert "quadrature error" in verdict.why
 
@@ -61,11 +60,11 @@ def _few_nodes(precision):
 
 def test_the_seed_chooses_the_points():
     formula = maps.slope(member("st"))
-    first, again, other = (verify(formula, points=2, seed=seed) for seed in (0, 0, 1))
+    first, again, other = (verify_formula(formula, points=2, seed=seed) for seed in (0, 0, 1))
     assert first == again != other
 
 
 @pytest.mark.parametrize(("digits", "points", "name"), [(0, 1, "digits"), (10, 0, "points")])
 def test_bad_arguments_are_refused(digits, points, name):
     with pytest.raises(ValueError, match=f"need {name} >= 1, got 0"):
-        verify(maps.slope(member("st")), digits=digits, points=points)
+        verify_formula(maps.slope(member("st")), digits=digits, points=points)

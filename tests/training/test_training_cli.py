@@ -113,9 +113,9 @@ def test_output_that_is_a_file_is_refused_in_one_line(invoke, tmp_path):
 
 
 @pytest.mark.parametrize(("data", "epochs", "batch_size"), [("digits", 30, 32), ("mnist", 10, 128)])
-def test_epochs_and_batch_size_follow_the_data_where_they_are_not_given(configured, data, epochs, batch_size):
+def test_only_epochs_and_batch_size_follow_the_data_where_they_are_not_given(configured, data, epochs, batch_size):
     config, _ = configured("--data", data, *WISHES)
-    assert (config.epochs, config.batch_size, config.lr) == (epochs, batch_size, None)
+    assert config == RunConfig(data, "crelu", sparsity=0.85, slope=0.7, epochs=epochs, batch_size=batch_size)
 
 
 def test_given_options_replace_the_defaults(configured):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from training.measure import Measurement, measure
 
 # Three inputs of two features and their labels.
-X = torch.tensor([[1.0, -2.0], [3.0, 4.0], [-1.0, 0.0]])
+X = torch.tensor([[0.25, -2.0], [3.0, 4.0], [-1.0, 0.0]])
 Y = torch.tensor([0, 1, 1])
 
 
@@ -33,10 +33,13 @@ def numbers(measurement: Measurement) -> list[float]:
 
 
 def test_measurements_of_a_small_network_are_those_worked_out_by_hand():
-    # Into the activations: (1, -2), (3, 4), (-1, 0), then (-1, -2), (1, 2), (-2, -2); logits (0, 0), (1, 2), (0, 0).
+    # Into the activations: (.25, -2), (3, 4), (-1, 0), then (-1.75, -2), (1, 2), (-2, -2).
+    # Logits: (0, 0), (1, 2), (0, 0).
     found = measured(hand_network())
     assert found.layer_sparsity == pytest.approx((3 / 6, 4 / 6))
-    assert found.layer_variance == pytest.approx(((1 + 4 + 9 + 16 + 1 + 0) / 6, (1 + 4 + 1 + 4 + 4 + 4) / 6))
+    assert found.layer_variance == pytest.approx(
+        ((0.25**2 + 4 + 9 + 16 + 1 + 0) / 6, (1.75**2 + 4 + 1 + 4 + 4 + 4) / 6)
+    )
     assert found.loss == pytest.approx((2 * math.log(2) + math.log(1 + math.exp(-1))) / 3)
     assert found.accuracy == pytest.approx(2 / 3)  # the third has equal logits, of which argmax takes the first
     assert found.sparsity == pytest.approx((3 / 6 + 4 / 6) / 2)

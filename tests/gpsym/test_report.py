@@ -13,11 +13,12 @@ import pytest
 import sympy as sp
 from scipy.special import erf, erfc
 
-from gpsym import maps, report
+from gpsym import maps, report, typeset
 from gpsym.activation import MEMBERS
 from gpsym.design import edge_of_chaos
 from gpsym.maps import QUANTITIES
-from gpsym.report import Root, paper_form, write_report
+from gpsym.report import write_report
+from gpsym.typeset import Root, paper_form
 from gpsym.verify import Check, Refuted, Undecided
 
 FORMULAS = [
@@ -120,7 +121,7 @@ def test_every_activation_has_its_section(page):
 
 @pytest.mark.parametrize("formula", FORMULAS)
 def test_every_formula_is_on_the_page(formula, source):
-    assert report._display(report._left_side(formula), report._mathml(formula.expression)) in source
+    assert report._display(typeset.left_side(formula), typeset.mathml(formula.expression)) in source
 
 
 def test_number_of_equations(page):
@@ -220,7 +221,7 @@ def value(expression: sp.Expr) -> float:
 @pytest.mark.parametrize("formula", FORMULAS)
 def test_printed_formula_means_the_formula(formula):
     """Signs, brackets and order survive the printing; only rounding may differ."""
-    assert read_back(report._mathml(formula.expression)) == pytest.approx(value(formula.expression), rel=1e-12)
+    assert read_back(typeset.mathml(formula.expression)) == pytest.approx(value(formula.expression), rel=1e-12)
 
 
 q, tau, m = (sp.Symbol("q", positive=True), sp.Symbol("tau", real=True), sp.Symbol("m", positive=True))
@@ -242,14 +243,14 @@ q, tau, m = (sp.Symbol("q", positive=True), sp.Symbol("tau", real=True), sp.Symb
     ids=str,
 )
 def test_any_expression_keeps_its_meaning(expression):
-    assert read_back(report._mathml(expression)) == pytest.approx(value(expression), rel=1e-12)
+    assert read_back(typeset.mathml(expression)) == pytest.approx(value(expression), rel=1e-12)
 
 
 def test_a_subtracted_sum_keeps_its_brackets():
     """As SymPy holds it unevaluated; evaluation would multiply the number into the sum."""
     product = sp.Mul(sp.Rational(-3, 2), q + tau, evaluate=False)
     difference = sp.Add(m, product, evaluate=False)
-    assert read_back(report._Printer().doprint(difference)) == pytest.approx(value(m) + value(product), rel=1e-12)
+    assert read_back(typeset._Printer().doprint(difference)) == pytest.approx(value(m) + value(product), rel=1e-12)
 
 
 @pytest.mark.parametrize("formula", FORMULAS)
@@ -287,10 +288,10 @@ def test_paper_form_of_large_numbers_is_quick():
 
 def test_names_of_variances_and_quantities():
     """sigma_w2 prints as a square, primes are primes."""
-    assert report._mathml(sp.Symbol("sigma_w2")) == "<msubsup><mi>&#963;</mi><mi>w</mi><mi>2</mi></msubsup>"
-    left = report._left_side(maps.curvature(MEMBERS["relu"]()))
+    assert typeset.mathml(sp.Symbol("sigma_w2")) == "<msubsup><mi>&#963;</mi><mi>w</mi><mi>2</mi></msubsup>"
+    left = typeset.left_side(maps.curvature(MEMBERS["relu"]()))
     assert "".join(ElementTree.fromstring(left).itertext()) == "V″(q)"
-    left = report._left_side(maps.chi_1(MEMBERS["relu"]()))
+    left = typeset.left_side(maps.chi_1(MEMBERS["relu"]()))
     assert "".join(ElementTree.fromstring(left).itertext()) == "χ1(q)"
 
 

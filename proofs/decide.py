@@ -1,0 +1,51 @@
+"""The two kinds of step that a proof here may take, and its verdict."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sympy as sp
+
+from gpsym.gaussian import collect_generators
+
+__all__ = ["Proved", "Undecided", "Verdict", "all_of", "positive", "zero"]
+
+
+@dataclass(frozen=True)
+class Proved:
+    """The statement holds on its whole domain."""
+
+    method: str
+
+
+@dataclass(frozen=True)
+class Undecided:
+    """A step could not be decided."""
+
+    why: str
+
+
+Verdict = Proved | Undecided
+
+
+def zero(expression: sp.Expr) -> Verdict:
+    """Whether the expression is identically zero: its normal form, linear in erfc and exp, has no term left.
+
+    Sound: the normal form equals the expression.  Undecided does not mean that it is not zero.
+    """
+    normal = collect_generators(expression)
+    return Proved("identity") if normal == 0 else Undecided(f"{normal} was not seen to be 0")
+
+
+def positive(expression: sp.Expr) -> Verdict:
+    """Whether the expression is positive on the domain that its symbols declare, by the signs of its factors."""
+    factors = sp.Mul.make_args(collect_generators(expression))
+    doubtful = [f for f in factors if not sp.factor(f).is_positive]
+    return Undecided(f"the sign of {doubtful[0]} is open") if doubtful else Proved("signs")
+
+
+def all_of(*steps: Verdict) -> Verdict:
+    """Proved if every step is, by all their methods; else the first step that is not."""
+    open_steps = [step for step in steps if not isinstance(step, Proved)]
+    methods = dict.fromkeys(step.method for step in steps if isinstance(step, Proved))
+    return open_steps[0] if open_steps else Proved(" and ".join(methods))
