@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import mpmath
+import numpy as np
 import sympy as sp
 
 from gpsym import maps
@@ -138,7 +139,7 @@ def edge_of_chaos(
     """
     family = member(activation) if isinstance(activation, str) else activation
     q = require("edge_of_chaos", {sp.Symbol("q_star", positive=True): q_star}, ()).popitem()[1]
-    at_q = {Q: q}
+    at_q: dict[Any, Any] = {Q: q}
 
     zeros = maps.sparsity(family).expression.subs(at_q)
     least = zeros.subs(TAU, 0)
@@ -205,7 +206,7 @@ def _increasing_root(expression: sp.Expr, symbol: sp.Symbol) -> float:
     while f(low) > 0:
         low, high = low / 2, low
     # Brent's method ends within a few units in the last place; exact signs tell which are the two neighbours.
-    below = brentq(f, low, high, xtol=1e-300, rtol=1e-15, maxiter=1000)
+    below: Any = brentq(f, low, high, xtol=1e-300, rtol=np.float64(1e-15), maxiter=1000)
     while f(below) > 0:
         below = math.nextafter(below, 0)
     while f(above := math.nextafter(below, math.inf)) <= 0:
@@ -215,7 +216,7 @@ def _increasing_root(expression: sp.Expr, symbol: sp.Symbol) -> float:
 
 def _critical(phi: Activation, tau: float | None, m: float | None, q: sp.Expr) -> CriticalInit:
     """The design for an activation without free symbols: sigma_w2 and sigma_b2, and what they lead to."""
-    at_q = {Q: q}
+    at_q: dict[Any, Any] = {Q: q}
     gradient = maps.chi_1(phi).expression / SIGMA_W2  # E phi'^2
     if gradient.subs(at_q) == 0:
         raise ValueError(f"edge_of_chaos: need phi' not 0 everywhere, got {phi.name}; a constant has no chi_1 = 1.")
@@ -223,8 +224,9 @@ def _critical(phi: Activation, tau: float | None, m: float | None, q: sp.Expr) -
     sigma_b2 = precise(variance, at_q)
     if sigma_b2 < 0:
         raise ValueError(
-            f"edge_of_chaos: need sigma_b2 >= 0, got {mpmath.nstr(sigma_b2, 6)} for {phi.name} with tau = {tau}: "
-            "no edge of chaos exists; tau >= 0 always has one."
+            f"edge_of_chaos: need sigma_b2 >= 0, got {mpmath.nstr(sigma_b2, 6)} for {phi.name}"
+            f"{'' if tau is None else f' with tau = {tau}'}: no edge of chaos exists; the named activations have one "
+            "for every tau >= 0."
         )
 
     def at_edge(quantity: Callable[[Activation], Formula]) -> float:

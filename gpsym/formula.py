@@ -63,12 +63,12 @@ def exact(value: Any) -> sp.Expr:
     return expression
 
 
-def require(name: str, values: Mapping[sp.Symbol, Any], conditions: tuple[sp.Expr, ...]) -> dict[sp.Symbol, sp.Expr]:
+def require(name: str, values: Mapping[sp.Symbol, Any], conditions: tuple[sp.Expr, ...]) -> dict[Any, Any]:
     """The values made exact, once they are seen to meet what the symbols declare and the conditions (>= 0).
 
     Raises ValueError that begins with `name` and says what must hold and what came.
     """
-    numbers = {}
+    numbers: dict[Any, Any] = {}
     for symbol, value in values.items():
         try:
             numbers[symbol] = number = exact(value)

@@ -9,6 +9,7 @@ Z is standard normal throughout, p its density, and
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import sympy as sp
 
@@ -80,6 +81,6 @@ def collect_generators(expression: sp.Expr) -> sp.Expr:
     """
     names = {g: sp.Dummy(positive=True) for g in sorted(expression.atoms(sp.erf, sp.erfc, sp.exp), key=str)}
     polynomial = sp.collect(sp.expand(expression.xreplace(names)), list(names.values()), evaluate=False)
-    generators = {name: generator for generator, name in names.items()}
+    generators: dict[Any, Any] = {name: generator for generator, name in names.items()}
     assert all(name not in c.free_symbols for c in polynomial.values() for name in generators), "not linear"
     return sp.Add(*(sp.factor(c) * generators.get(name, name) for name, c in polynomial.items()))

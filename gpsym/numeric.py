@@ -19,7 +19,10 @@ from sympy.printing.pycode import MpmathPrinter, PythonCodePrinter
 
 from gpsym.formula import Formula, exact, require
 
-__all__ = ["BACKENDS", "at_precision", "context", "evaluate", "lambdify", "precise", "source", "to_mpf"]
+__all__ = ["BACKENDS", "Mpf", "at_precision", "context", "evaluate", "lambdify", "precise", "source", "to_mpf"]
+
+
+Mpf = Any  # a number of some mpmath context, each of which has a type of its own
 
 
 class _TorchPrinter(PythonCodePrinter):
@@ -31,7 +34,7 @@ class _TorchPrinter(PythonCodePrinter):
         return self._hprint_Pow(expr, rational=rational, sqrt="torch.sqrt")
 
 
-def _fold_constants(expression: sp.Expr) -> sp.Expr:
+def _fold_constants(expression: Any) -> sp.Expr:
     """The same expression with every numeric factor or summand one float; exponents stay exact.
 
     Python floats, unlike numpy.sqrt(2), leave the dtype (and device) of arrays and tensors alone.
@@ -138,7 +141,7 @@ def _torch_arguments(values: list[Any]) -> list[Any]:
     return [v if isinstance(v, torch.Tensor) else like.new_tensor(v) for v in values]
 
 
-def evaluate(formula: Formula, values: Mapping[str, Any], digits: int = 17) -> mpmath.mpf:
+def evaluate(formula: Formula, values: Mapping[str, Any], digits: int = 17) -> Mpf:
     """The formula at one point, to `digits` correct significant digits.
 
     values  number per variable name; floats count as the exact rationals that they are.  Names that the
@@ -159,7 +162,7 @@ def evaluate(formula: Formula, values: Mapping[str, Any], digits: int = 17) -> m
 _MAX_PRECISION = 50_000  # bits; a difference that is still rounding there is taken for an exact zero
 
 
-def precise(expression: sp.Expr, values: Mapping[sp.Symbol, Any], digits: int = 17) -> mpmath.mpf:
+def precise(expression: sp.Expr, values: Mapping[sp.Symbol, Any], digits: int = 17) -> Mpf:
     """A closed form at one point, to `digits` correct significant digits.
 
     The precision is doubled until two evaluations agree, so cancellation costs time and not digits.
@@ -186,13 +189,13 @@ def context(precision: int) -> mpmath.MPContext:
 
 
 @cache
-def at_precision(variables: tuple[sp.Symbol, ...], expression: sp.Expr, precision: int) -> Callable[..., mpmath.mpf]:
+def at_precision(variables: tuple[sp.Symbol, ...], expression: sp.Expr, precision: int) -> Callable[..., Mpf]:
     """The expression as a function of numbers of `context(precision)`."""
     namespace: dict[str, Any] = {"mpmath": context(precision)}
     exec(_function("function", variables, expression, "mpmath"), namespace)
     return namespace["function"]
 
 
-def to_mpf(number: sp.Rational, precision: int) -> mpmath.mpf:
+def to_mpf(number: Any, precision: int) -> Mpf:
     """The rational as a number of `context(precision)`."""
     return context(precision).mpf(number.p) / number.q

@@ -20,11 +20,11 @@ import sympy as sp
 from gpsym.activation import Activation
 from gpsym.formula import Formula, Q, X
 from gpsym.maps import QUANTITIES
-from gpsym.numeric import at_precision, context, precise, to_mpf
+from gpsym.numeric import Mpf, at_precision, context, precise, to_mpf
 
 __all__ = ["Refuted", "Undecided", "Verdict", "Verified", "verify_activation", "verify_formula"]
 
-Point = dict[sp.Symbol, sp.Rational]
+Point = dict[Any, Any]  # exact numbers by symbol
 
 # A value that has lost more than this many digits to cancellation between the panels of its definition (V''
 # next to its zero) is compared to digits + _CANCELLATION digits of those panels instead.
@@ -144,17 +144,21 @@ def _verify_at(formula: Formula, point: Point, digits: int) -> Verdict:
         scale = max(abs(defined), least * mass)
         difference = abs(closed - defined)
         if difference > tolerance * scale + 2 * error:
-            return Refuted(_shown(point), mpmath.nstr(closed, 20), mpmath.nstr(defined, 20))
+            return Refuted(_shown(point), _digits(closed), _digits(defined))
         if difference + error <= tolerance * scale:
             return Verified(digits, 1, float(difference / scale) if scale else 0.0)
     return Undecided(f"the quadrature error is {mpmath.nstr(error, 3)}", _shown(point))
+
+
+def _digits(number: Mpf) -> str:
+    return str(mpmath.nstr(number, 20))
 
 
 def _shown(point: Point) -> dict[str, str]:
     return {str(symbol): repr(float(value)) for symbol, value in point.items()}
 
 
-def _definition(formula: Formula, point: Point, precision: int) -> tuple[mpmath.mpf, mpmath.mpf, mpmath.mpf]:
+def _definition(formula: Formula, point: Point, precision: int) -> tuple[Mpf, Mpf, Mpf]:
     """The definition at the point with every integral done by quadrature: (value, error, sum of |panels|)."""
     ctx = context(precision)
     numbers = [to_mpf(value, precision) for value in point.values()]
@@ -162,7 +166,8 @@ def _definition(formula: Formula, point: Point, precision: int) -> tuple[mpmath.
     integrals = {integral: sp.Dummy() for integral in formula.definition.atoms(sp.Integral)}
     values, error, mass = [], ctx.zero, ctx.zero
     for integral in integrals:
-        lower, upper = (ctx.mpf(at_precision(variables, end, precision)(*numbers)) for end in integral.limits[0][1:])
+        _, *ends = integral.limits[0]  # type: ignore[attr-defined]
+        lower, upper = (ctx.mpf(at_precision(variables, end, precision)(*numbers)) for end in ends)
         (gaussian,) = integral.function.atoms(sp.exp)
         polynomial = sp.Poly(integral.function.xreplace({gaussian: sp.S.One}), X)
         coefficients = [(k, at_precision(variables, c, precision)(*numbers)) for (k,), c in polynomial.terms()]
@@ -182,9 +187,7 @@ def _definition(formula: Formula, point: Point, precision: int) -> tuple[mpmath.
     return value, slope * error + rounding, slope * mass
 
 
-def _panels(
-    lower: mpmath.mpf, upper: mpmath.mpf, sigma: mpmath.mpf, ctx: mpmath.MPContext
-) -> Iterator[tuple[mpmath.mpf, mpmath.mpf, int, int]]:
+def _panels(lower: Mpf, upper: Mpf, sigma: Mpf, ctx: mpmath.MPContext) -> Iterator[tuple[Mpf, Mpf, int, int]]:
     """(lower, upper) cut at zero and into panels on which the density of N(0, sigma^2) changes gently.
 
     Each is (a, b, side, bits) with 0 <= a < b.  It stands for (a, b) if side = 1 and for (-b, -a) if side = -1,
@@ -203,9 +206,7 @@ def _panels(
         start, step = end, min(2 * step, ctx.mpf(_WIDTH))
 
 
-def _power_sum(
-    k: int, a: mpmath.mpf, b: mpmath.mpf, q: sp.Rational, bits: int, precision: int
-) -> tuple[mpmath.mpf, mpmath.mpf]:
+def _power_sum(k: int, a: Mpf, b: Mpf, q: sp.Rational, bits: int, precision: int) -> tuple[Mpf, Mpf]:
     """Integral of x^k exp(-x^2 / (2 q)) over (a, b), and an estimate of its error.
 
     Twice the nodes at least square the relative error of Gauss-Legendre quadrature on an entire function, so the
@@ -217,8 +218,8 @@ def _power_sum(
 
 @lru_cache(maxsize=4096)  # the panels of one point, which all quantities share
 def _weighted_powers(
-    k: int, a: mpmath.mpf, b: mpmath.mpf, q: sp.Rational, bits: int, precision: int
-) -> tuple[tuple[list, ...], tuple[list, ...], tuple[mpmath.mpf, ...]]:
+    k: int, a: Mpf, b: Mpf, q: sp.Rational, bits: int, precision: int
+) -> tuple[tuple[list, ...], tuple[list, ...], tuple[Mpf, ...]]:
     """(nodes, weights x^k exp(-x^2 / (2 q)), their sums), each for the finer and for the coarser rule."""
     ctx = context(precision)
     if k == 0:
@@ -251,6 +252,6 @@ def _legendre_rules(bits: int, precision: int) -> tuple[list, list]:
 
 
 @cache
-def _legendre(degree: int, precision: int) -> list[tuple[mpmath.mpf, mpmath.mpf]]:
+def _legendre(degree: int, precision: int) -> list[tuple[Mpf, Mpf]]:
     """Gauss-Legendre nodes and weights on (-1, 1), 3 * 2^(degree - 1) of them."""
     return context(precision)._gauss_legendre.calc_nodes(degree, precision)

@@ -40,7 +40,9 @@ def main(context: click.Context, as_json: bool) -> None:
         for theorem in THEOREMS:
             click.echo(f"{theorem.TITLE}: {theorem.CLAIM}")
         for row in rows:
-            click.echo(f"{row['theorem']:<14}{row['activation']:<24}{row['domain']:<26}{row['verdict']:<11}{row['method']}")
+            click.echo(
+                f"{row['theorem']:<14}{row['activation']:<24}{row['domain']:<26}{row['verdict']:<11}{row['method']}"
+            )
     context.exit(0 if all(row["verdict"] == "Proved" for row in rows) else 1)
 
 

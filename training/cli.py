@@ -40,7 +40,7 @@ def cli() -> None:
 @click.option("--depth", type=int, default=10, show_default=True, help="Number of hidden layers.")
 @click.option("--epochs", type=int, help="Passes over the training split [default: 10; digits 30].")
 @click.option("--batch-size", type=int, help="[default: 128; digits 32]")
-@click.option("--lr", type=float, help="Peak learning rate [default: the best of three on the validation split].")
+@click.option("--lr", type=float, help="Peak learning rate [default: the best of several on the validation split].")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of initialization, order and splits.")
 @click.option("--device", default="auto", show_default=True, help="auto (CUDA, else CPU), cpu or cuda.")
 @click.option("--initializer", help="File of gpsym export --framework torch to initialize with.")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+import zipfile
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,8 +36,7 @@ class Data:
 
     def to(self, device: torch.device) -> Data:
         """The same data on the device."""
-        moved = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in vars(self).items()}
-        return Data(**moved)
+        return replace(self, **{k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)})
 
 
 def load(name: str, *, data_dir: str | None = None, seed: int = 0) -> Data:
@@ -52,24 +53,40 @@ def load(name: str, *, data_dir: str | None = None, seed: int = 0) -> Data:
     """
     x, y, x_test, y_test = _raw(name, data_dir or os.environ.get("GPSYM_DATA_DIR") or None)
     for split, inputs, labels in (("train", x, y), ("test", x_test, y_test)):
-        if len(inputs) != len(labels) or len(inputs) < 10:
-            raise ValueError(
-                f"data: need as many labels as examples, at least 10, got {len(labels)} for {len(inputs)} in the "
-                f"{split} split of {name}; correct the file."
-            )
+        problem = _problem(inputs, labels)
+        if problem:
+            raise ValueError(f"data: need {problem} in the {split} split of {name}; correct the data.")
+    if x.shape[1:] != x_test.shape[1:]:
+        raise ValueError(
+            f"data: need test inputs of the shape of the training inputs, got {x_test.shape[1:]} and {x.shape[1:]} "
+            f"in {name}; correct the data."
+        )
     order = np.random.default_rng(seed).permutation(len(x))
     held_out = max(1, round(_VALIDATION_FRACTION * len(x)))
     validation, train = order[:held_out], order[held_out:]
     mean, std = x[train].mean(dtype=np.float64), x[train].std(dtype=np.float64)
     if not std > 0:
-        raise ValueError(f"data: need inputs that vary and are finite, got a standard deviation of {std} in {name}.")
+        raise ValueError(f"data: need inputs that vary, got a standard deviation of {std} in {name}.")
 
-    def inputs(values: np.ndarray) -> Tensor:
+    def normalised(values: np.ndarray) -> Tensor:
         return torch.from_numpy(((values - np.float32(mean)) / np.float32(std)).astype(np.float32))
 
     labels = [torch.from_numpy(values.astype(np.int64)) for values in (y[train], y[validation], y_test)]
     classes = int(max(y.max(), y_test.max())) + 1
-    return Data(inputs(x[train]), labels[0], inputs(x[validation]), labels[1], inputs(x_test), labels[2], classes)
+    return Data(
+        normalised(x[train]), labels[0], normalised(x[validation]), labels[1], normalised(x_test), labels[2], classes
+    )
+
+
+def _problem(x: np.ndarray, y: np.ndarray) -> str | None:
+    """What inputs and labels must be and are not, with what came; None if all is well."""
+    if x.ndim < 2 or x.dtype.kind not in "buif" or not np.isfinite(x).all():
+        return f"finite real inputs of shape (examples, features...), got {x.dtype} of shape {x.shape}"
+    if y.ndim != 1 or y.dtype.kind not in "bui" or (len(y) and y.min() < 0):
+        return f"one label 0, 1, 2, ... per example, got {y.dtype} of shape {y.shape}"
+    if len(x) != len(y) or len(x) < 10:
+        return f"as many labels as examples, at least 10, got {len(y)} for {len(x)}"
+    return None
 
 
 Raw = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
@@ -81,7 +98,8 @@ def _raw(name: str, data_dir: str | None) -> Raw:
     if name == "digits":
         from sklearn.datasets import load_digits
 
-        return _hold_out(*load_digits(return_X_y=True))
+        digits: Any = load_digits()
+        return _hold_out(digits.data, digits.target)
     if name in HUB:
         return _from_datasets(*_parquet(name, data_dir))
     if path.suffix == ".npz" and path.is_file():
@@ -101,6 +119,8 @@ def _hold_out(x: np.ndarray, y: np.ndarray) -> Raw:
 
 
 def _npz(path: Path) -> Raw:
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"data: need an archive of numpy.savez, got {path}, which is none; write it with savez.")
     with np.load(path, allow_pickle=False) as arrays:
         four = ("x_train", "y_train", "x_test", "y_test")
         if all(name in arrays for name in four):
@@ -138,6 +158,10 @@ def _image_folder(path: Path) -> Raw:
 
     datasets.disable_progress_bars()
     found = datasets.load_dataset("imagefolder", data_dir=str(path))
+    if "train" not in found:
+        raise ValueError(
+            f"data: need images in {path}/train or in class folders, got {', '.join(map(str, found))}; add them."
+        )
     if "test" in found:
         return _from_datasets(found["train"], found["test"])
     return _hold_out(*_arrays(found["train"]))
@@ -151,11 +175,18 @@ def _arrays(split) -> tuple[np.ndarray, np.ndarray]:
     """Images as (examples, channels, height, width) bytes, and labels, of one Hugging Face split."""
     import datasets
 
-    column = next(c for c in split.column_names if c in ("image", "img"))
+    column = next((c for c in split.column_names if c in ("image", "img")), None)
+    if column is None:
+        raise ValueError(f"data: need a column image or img, got {', '.join(split.column_names)}; rename it.")
     images = split.cast_column(column, datasets.Image())
     pixels = [np.asarray(image) for image in images[column]]
     if len({p.shape for p in pixels}) > 1:
         raise ValueError(f"data: need images of one size, got {sorted({p.shape for p in pixels})[:3]}; resize them.")
+    if "label" not in split.column_names:
+        raise ValueError(
+            f"data: need labels, got {', '.join(split.column_names)}; name them label, or sort the images into "
+            "folders, two or more, one for each class."
+        )
     x = np.stack(pixels)
     x = x[:, None] if x.ndim == 3 else np.moveaxis(x, -1, 1)
     return x, np.asarray(images["label"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import json
 import math
@@ -66,8 +65,10 @@ class RunConfig:
         for name, least in (("width", 1), ("depth", 1), ("epochs", 0), ("batch_size", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"run: need {name} >= {least}, got {getattr(self, name)}; pass a larger number.")
-        if self.lr is not None and not (0 < self.lr < math.inf):
-            raise ValueError(f"run: need lr > 0, got {self.lr}; 1e-4 is a fair start.")
+        if self.lr is not None and not 0 < self.lr <= 1e30:  # far inside float32
+            raise ValueError(f"run: need lr in (0, 1e30], got {self.lr}; 1e-4 is a fair start.")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"run: need a seed in [0, 2^32), got {self.seed}; pass a smaller one.")
         if self.device not in ("auto", "cpu", "cuda"):
             raise ValueError(f"run: need device auto, cpu or cuda, got {self.device}; pass one of them.")
 
@@ -93,7 +94,7 @@ def train(config: RunConfig, output: Path) -> dict[str, Any]:
         raise ValueError(f"run: need a folder without a run, got {output}, which holds one; pass another --output.")
     run = _Run(config)
     output.mkdir(exist_ok=True)
-    lr = config.lr or run.best_learning_rate()
+    lr = config.lr or (run.best_learning_rate() if config.epochs else LEARNING_RATES[0])
     config = replace(config, lr=lr)
     fields = {
         **asdict(config),
@@ -105,16 +106,16 @@ def train(config: RunConfig, output: Path) -> dict[str, Any]:
     }
     write_text(output / "config.json", _to_json(fields, indent=2))
 
-    best: dict[str, Any] | None = None
+    best: dict[str, Any] = {}
+    row: dict[str, Any] = {}  # the last one; epoch 0 is always there
     with open(output / "metrics.jsonl", "w", encoding="utf-8") as log:
         for row, state in run.epochs(lr):
             log.write(_to_json(row) + "\n")
             log.flush()
             tqdm.write(_shown(row))
-            if best is None or _rank(row) > _rank(best):
+            if not best or _rank(row) > _rank(best):
                 best = row
                 _save(state, output / "model.pt")
-    assert best is not None  # epoch 0 is always there
     summary = {
         "test_accuracy": best["test_accuracy"],
         "validation_accuracy": best["validation_accuracy"],
@@ -211,6 +212,7 @@ class _Run:
                     loss, accuracy, diverged = self._one_epoch(model, optimizer, schedule, order, bar)
                 seconds += time.perf_counter() - started
                 seen = self._measurements(network, watched)
+                diverged = diverged or (epoch > 0 and not math.isfinite(seen["validation"].loss))
                 row = _row(epoch, seen, loss, accuracy, diverged, seconds)
                 yield row, network.state_dict()
                 if diverged:
@@ -286,19 +288,20 @@ def _warm_up_and_cosine(steps: int) -> Callable[[int], float]:
 
 def _exported(path: Path, design: CriticalInit) -> ModuleType:
     """The module in a file of `gpsym export --framework torch`, seen to be that of the design."""
-    if not path.is_file():
-        raise ValueError(f"run: need a file written by gpsym export, got {path}; export one first.")
-    spec = importlib.util.spec_from_file_location("exported_initializer", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where dataclasses looks it up
-    spec.loader.exec_module(module)
-    for name in ("sigma_w2", "sigma_b2", "q_star"):
-        if getattr(module.DESIGN, name) != getattr(design, name):
+    module = ModuleType("exported_initializer")
+    sys.modules[module.__name__] = module  # where dataclasses looks it up
+    try:
+        exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), vars(module))
+        theirs = {name: getattr(module.DESIGN, name) for name in ("sigma_w2", "sigma_b2", "q_star")}
+    except (OSError, SyntaxError, NameError, AttributeError, ImportError) as error:
+        raise ValueError(
+            f"run: need a file written by gpsym export --framework torch, got {path} ({error}); export one first."
+        ) from error
+    for name, value in theirs.items():
+        if value != getattr(design, name):
             raise ValueError(
-                f"run: need an initializer for the run's own design, got {name} = {getattr(module.DESIGN, name)} "
-                f"in {path} and {getattr(design, name)} from the options; export it with the same options."
+                f"run: need an initializer for the run's own design, got {name} = {value} in {path} "
+                f"and {getattr(design, name)} from the options; export it with the same options."
             )
     return module
 

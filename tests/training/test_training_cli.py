@@ -85,9 +85,9 @@ def test_bad_input_ends_the_process_with_one_line(tmp_path):
         (["--activation", "nosuch"], "nosuch"),
         (["--epochs", "-1"], "need epochs >= 0, got -1"),
         (["--epochs", "many"], "'many' is not a valid integer"),
-        (["--lr", "nan"], "need lr > 0, got nan"),
+        (["--lr", "nan"], "need lr in (0, 1e30], got nan"),
         (["--device", "tpu"], "need device auto, cpu or cuda, got tpu"),
-        (["--initializer", "nosuch.py"], "need a file written by gpsym export, got nosuch.py"),
+        (["--initializer", "nosuch.py"], "need a file written by gpsym export --framework torch, got nosuch.py"),
         (["--bogus"], "No such option"),
     ],
 )

@@ -215,6 +215,14 @@ def test_divergence_ends_the_run_and_is_recorded(run):
     assert digest(trained(diverged)) == diverged.summary["initial_weights_sha256"]
 
 
+def test_divergence_in_the_last_step_is_recorded(run):
+    """One step an epoch: the loss of the only batch is still finite, what it leads to is not."""
+    diverged = run(activation="relu-tau", slope=None, lr=ABSURD_RATE, epochs=1, batch_size=5000)
+    assert diverged.metrics[-1]["validation_loss"] is None
+    assert diverged.summary["diverged"] is True
+    assert diverged.summary["best_epoch"] == 0
+
+
 # What an exported initializer decides
 
 
@@ -323,7 +331,7 @@ def test_folder_below_a_missing_one_is_refused_and_not_made(small_config, tmp_pa
         ({"data": "nosuch"}, "got nosuch"),
         ({"sparsity": 1.5}, "need sparsity in"),
         ({"slope": None}, "need one of slope"),
-        ({"initializer": "nosuch.py"}, "need a file written by gpsym export, got nosuch.py"),
+        ({"initializer": "nosuch.py"}, "need a file written by gpsym export --framework torch, got nosuch.py"),
     ],
 )
 def test_refused_run_leaves_no_folder(small_config, tmp_path, changes, message):

@@ -1,0 +1,77 @@
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+import gpsym.torch as gt
+from gpsym import Activation, CriticalInit, edge_of_chaos
+from gpsym.export import export_text
+
+DESIGNS = [
+    edge_of_chaos("relu"),
+    edge_of_chaos("relu-tau", sparsity=0.85),
+    edge_of_chaos("st", sparsity=0.85, q_star=2.0),
+    edge_of_chaos("crelu", sparsity=0.85, slope=0.7),
+    edge_of_chaos("cst", sparsity=0.0, slope=0.5),
+    edge_of_chaos(Activation((-1, 1), ("1/2", 0, 2), ("1/2", 0, -2), name="bent")),
+]
+
+# Run apart from gpsym: draws a network with the exported file and prints its weights and an output.
+SCRIPT = """
+import sys
+sys.modules["gpsym"] = None
+import torch
+from torch import nn
+import exported
+model = nn.Sequential(nn.Conv2d(2, 4, 3), exported.Activation(), nn.Flatten(), nn.Linear(36, 7), exported.Activation(),
+                      nn.Linear(7, 3))
+exported.init_(model, input_mean_square=2.0, generator=torch.Generator().manual_seed(5))
+x = torch.linspace(-9, 9, 50).reshape(1, 2, 5, 5)
+torch.save([*model.parameters(), model(x), exported.Activation()(x)], sys.argv[1])
+"""
+
+
+def here(design):
+    """The same network from gpsym."""
+    model = nn.Sequential(
+        nn.Conv2d(2, 4, 3), gt.activation_module(design), nn.Flatten(),
+        nn.Linear(36, 7), gt.activation_module(design), nn.Linear(7, 3),
+    )  # fmt: skip
+    gt.init_(model, design, input_mean_square=2.0, generator=torch.Generator().manual_seed(5))
+    x = torch.linspace(-9, 9, 50).reshape(1, 2, 5, 5)
+    return [*model.parameters(), model(x), gt.activation_module(design)(x)]
+
+
+@pytest.mark.parametrize("design", DESIGNS, ids=lambda d: d.activation)
+def test_the_exported_file_draws_the_same_network_without_gpsym(design, tmp_path):
+    (tmp_path / "exported.py").write_text(export_text(design, "torch"))
+    subprocess.run([sys.executable, "-c", SCRIPT, "out.pt"], cwd=tmp_path, check=True)
+    theirs = torch.load(tmp_path / "out.pt")
+    assert all(a.equal(b) for a, b in zip(theirs, here(design), strict=True))
+
+
+@pytest.mark.parametrize("design", DESIGNS, ids=lambda d: d.activation)
+def test_the_exported_file_is_clean_python_with_its_formulas(design, tmp_path):
+    text = export_text(design, "torch")
+    (tmp_path / "exported.py").write_text(text)
+    subprocess.run([sys.executable, "-m", "ruff", "check", "--isolated", "--line-length=120", "exported.py"],
+                   cwd=tmp_path, check=True)  # fmt: skip
+    assert "import gpsym" not in text
+    docstring = text.split('"""')[1]
+    for shown in (str(design).splitlines()[3], "E[phi'(sqrt(q) Z)^2] = ", "sigma_b2 = q - sigma_w2"):
+        assert shown in docstring
+
+
+@pytest.mark.parametrize("design", DESIGNS, ids=lambda d: d.activation)
+def test_json_is_the_design(design):
+    text = export_text(design, "json")
+    assert CriticalInit.from_json(text) == design
+    assert json.loads(text)["activation"] == design.activation
+
+
+def test_unknown_framework():
+    with pytest.raises(ValueError, match="unknown framework 'jax'; choose from torch, json"):
+        export_text(DESIGNS[0], "jax")
