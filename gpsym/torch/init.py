@@ -91,7 +91,7 @@ def init_(
     readout = readout or Rule(1.0, 0.0)
     plan = [("first", first), *[("hidden", hidden)] * (len(layers) - 2), ("readout", readout)]
     for (name, layer), (_, rule) in zip(layers, plan, strict=True):
-        if isinstance(layer.weight, nn.parameter.UninitializedParameter):
+        if nn.parameter.is_lazy(layer.weight):
             raise ValueError(
                 f"init_: need the shape of {name!r}, got a lazy layer; run a batch through the model first."
             )

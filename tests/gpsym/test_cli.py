@@ -19,7 +19,7 @@ def gpsym(capsys, *arguments):
 
 def test_version_and_help(capsys):
     assert gpsym(capsys, "--version") == (0, f"gpsym, version {__version__}\n", "")
-    assert "clipped-soft-threshold" in gpsym(capsys, "--help")[1]
+    assert "aliases relu-tau, st, crelu, cst" in gpsym(capsys, "--help")[1]
 
 
 def test_installed_command():
