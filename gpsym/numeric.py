@@ -85,7 +85,8 @@ def source(formula: Formula, backend: str = "numpy") -> str:
 
 def _function(name: str, variables: tuple[sp.Symbol, ...], expression: sp.Expr, backend: str) -> str:
     printer = BACKENDS[backend].printer()
-    steps, (result,) = sp.cse(BACKENDS[backend].prepare(expression), symbols=sp.numbered_symbols("t"), order="none")
+    names = sp.numbered_symbols("t", exclude=[sp.Symbol(str(v)) for v in variables])
+    steps, (result,) = sp.cse(BACKENDS[backend].prepare(expression), symbols=names, order="none")
     body = [f"{symbol} = {printer.doprint(value)}" for symbol, value in steps]
     lines = [f"def {name}({', '.join(map(str, variables))}):", *body, f"return {printer.doprint(result)}"]
     return "\n    ".join(lines) + "\n"
@@ -149,8 +150,9 @@ def evaluate(formula: Formula, values: Mapping[str, Any], digits: int = 17) -> M
     Raises ValueError where a variable is missing, or a value is not finite and real or outside the domain.
 
     >>> from gpsym import clipped_relu, maps
-    >>> evaluate(maps.chi_1(clipped_relu()), {"q": 1, "tau": 1, "m": 1e-12, "sigma_w2": 1}, digits=30)
-    mpf('2.41970724519022364892878598166979e-13')
+    >>> value = evaluate(maps.chi_1(clipped_relu()), {"q": 1, "tau": 1, "m": 1e-12, "sigma_w2": 1}, digits=20)
+    >>> mpmath.nstr(value, 20)
+    '2.4197072451902235957e-13'
     """
     missing = [str(v) for v in formula.variables if str(v) not in values]
     if missing:

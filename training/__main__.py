@@ -1,5 +1,11 @@
 """`python -m training`."""
 
-from training.cli import main
+import sys
+
+try:
+    from training.cli import main
+except ModuleNotFoundError as error:
+    print(f"python -m training: need {error.name}, got no such module; pip install -e '.[train]'.", file=sys.stderr)
+    sys.exit(2)
 
 main()

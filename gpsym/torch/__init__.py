@@ -5,6 +5,11 @@ The only place in gpsym that imports torch.
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
+if find_spec("torch") is None:
+    raise ImportError("gpsym.torch: need PyTorch, got no module torch; pip install 'gpsym[torch]'.")
+
 from gpsym.torch import functional
 from gpsym.torch.init import LayerReport, Rule, init_
 from gpsym.torch.modules import (

@@ -6,7 +6,7 @@ import pytest
 import sympy as sp
 import torch
 
-from gpsym import evaluate, lambdify, maps, member
+from gpsym import evaluate, lambdify, maps, member, shifted_relu
 from gpsym.activation import MEMBERS
 from gpsym.numeric import BACKENDS, precise, source
 
@@ -117,6 +117,12 @@ def test_wrong_arguments_and_backends_are_refused():
         lambdify(formula)(1.0)
     with pytest.raises(ValueError, match="unknown backend 'jax'; choose from python, numpy"):
         lambdify(formula, "jax")
+
+
+def test_a_parameter_may_have_the_name_of_a_step():
+    step = sp.Symbol("t0", real=True)
+    formula = maps.variance_map(shifted_relu(step))
+    assert lambdify(formula)(1.0, 0.5, 1.0, 0.0) == lambdify(maps.variance_map(member("relu-tau")))(1.0, 0.5, 1.0, 0.0)
 
 
 def test_no_warning_on_ordinary_input():

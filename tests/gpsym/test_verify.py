@@ -47,7 +47,7 @@ def test_a_sign_error_is_refuted():
 
 def test_a_quadrature_that_cannot_tell_is_undecided(monkeypatch):
     monkeypatch.setattr("gpsym.verify._legendre_rules", lambda bits, precision: _few_nodes(precision))
-    verdict = verify_formula(maps.variance_map(member("relu")), points=1)
+    verdict = verify_formula(maps.variance_map(member("relu")), points=1, seed=99)  # points of no other test
     assert isinstance(verdict, Undecided)
     assert "quadrature error" in verdict.why
 
