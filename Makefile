@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint prove demo clean
+.PHONY: help setup test test-deep lint prove demo clean
 
 help:  ## what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -18,6 +18,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 test: setup  ## the tests
 	$(BIN)/python -m pytest
+
+test-deep: setup  ## the tests with many more random examples; takes long
+	GPSYM_TEST_PROFILE=deep $(BIN)/python -m pytest
 
 lint: setup  ## style and types
 	$(BIN)/ruff check .

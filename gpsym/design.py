@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import mpmath
-import numpy as np
 import sympy as sp
 
 from gpsym import maps
@@ -132,7 +131,7 @@ def edge_of_chaos(
     Raises ValueError for a wish out of its range, missing or one too many, and where no edge of chaos exists
     (sigma_b2 would be negative; for tau >= 0 it never is).
 
-    Source: Price et al. 2024, section 3, for the conditions; sections "existence" and "design" of proofs/.
+    Source: the conditions are those of Price et al. 2024, section 3.
 
     >>> edge_of_chaos("relu").sigma_w2
     2.0
@@ -206,7 +205,8 @@ def _increasing_root(expression: sp.Expr, symbol: sp.Symbol) -> float:
     while f(low) > 0:
         low, high = low / 2, low
     # Brent's method ends within a few units in the last place; exact signs tell which are the two neighbours.
-    below: Any = brentq(f, low, high, xtol=1e-300, rtol=np.float64(1e-15), maxiter=1000)
+    ends: dict[str, Any] = {"xtol": 1e-300, "rtol": 1e-15, "maxiter": 1000}
+    below: Any = brentq(f, low, high, **ends)
     while f(below) > 0:
         below = math.nextafter(below, 0)
     while f(above := math.nextafter(below, math.inf)) <= 0:

@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gpsym import evaluate, maps
@@ -10,8 +10,6 @@ from gpsym.formula import SIGMA_W2, Q
 from gpsym.gaussian import collect_generators, density
 from gpsym.numeric import precise
 from gpsym.testing import activations, clipped_designs, unclipped_designs, variances
-
-QUICK = settings(max_examples=30, deadline=None)
 
 
 def excess(design, ratio):
@@ -23,7 +21,6 @@ def excess(design, ratio):
     return precise(expression, at_star, digits=10)
 
 
-@QUICK
 @given(activations(), variances())
 def test_slope_is_chi_1_plus_the_clip_terms(phi, q):
     """Theorem 1: V' = chi_1 + sigma_w2 sum of phi(t) * (jump of phi' at t) * density of N(0, q) at t."""
@@ -33,7 +30,6 @@ def test_slope_is_chi_1_plus_the_clip_terms(phi, q):
     assert collect_generators(slope - chi_1 - sum(clips)) == 0
 
 
-@QUICK
 @given(activations(zero_at_knots=True), variances())
 def test_marginality(phi, q):
     """Theorem 2: where phi vanishes at every knot, V'(q) = chi_1(q) for all q."""
@@ -41,21 +37,18 @@ def test_marginality(phi, q):
     assert evaluate(maps.slope(phi), values, digits=25) == evaluate(maps.chi_1(phi), values, digits=25)
 
 
-@QUICK
 @given(unclipped_designs(), variances())
 def test_unclipped_variance_maps_are_convex(design, q):
     """Theorem 3, first part: V'' > 0 everywhere for tau > 0."""
     assert precise(maps.curvature(design.phi).expression.subs(SIGMA_W2, 1), {Q: q}) > 0
 
 
-@QUICK
 @given(unclipped_designs(), st.floats(min_value=1e-2, max_value=1e2).filter(lambda r: abs(r - 1) > 1e-6))
 def test_unclipped_designs_run_away_from_above(design, ratio):
     """Theorem 3, second part: V(q) > q for every q != q*; so q* attracts from below and repels from above."""
     assert excess(design, ratio) > 0
 
 
-@QUICK
 @given(clipped_designs())
 def test_clipped_designs_are_stable(design):
     """Theorems 4 and 5: for tau >= 0 an edge of chaos exists, sigma_b2 >= 0, and there 0 < V'(q*) < 1."""
@@ -63,7 +56,6 @@ def test_clipped_designs_are_stable(design):
     assert 0 < design.slope < 1
 
 
-@QUICK
 @given(clipped_designs(), st.floats(min_value=1e-9, max_value=1e-7))
 def test_clipped_designs_return_from_both_sides(design, step):
     """Theorem 5: below q* the variance grows, above q* it shrinks, as far as a small step goes."""
