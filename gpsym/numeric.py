@@ -167,19 +167,21 @@ _MAX_PRECISION = 50_000  # bits; a difference that is still rounding there is ta
 def precise(expression: sp.Expr, values: Mapping[sp.Symbol, Any], digits: int = 17) -> Mpf:
     """A closed form at one point, to `digits` correct significant digits.
 
-    The precision is doubled until two evaluations agree, so cancellation costs time and not digits.
+    The precision is doubled until two evaluations agree, so cancellation costs time and not digits.  A zero is
+    believed only where SymPy finds it exactly: it also comes of terms that one precision cannot tell apart.
     """
     numbers = {symbol: exact(value) for symbol, value in values.items()}
     precision, previous = math.ceil(digits * math.log2(10)) + 16, None
-    while True:
+    while precision < _MAX_PRECISION:
         function = at_precision(tuple(numbers), expression, precision)
         value = context(precision).mpf(function(*(to_mpf(n, precision) for n in numbers.values())))
-        tolerance = abs(value) / mpmath.mpf(10) ** (digits + 1)
-        if previous is not None and abs(value - previous) <= tolerance:
+        if value == 0 and expression.subs(numbers) == 0:
             return value
-        if precision > _MAX_PRECISION:
-            return mpmath.mpf(0)
+        tolerance = abs(value) / mpmath.mpf(10) ** (digits + 1)
+        if value != 0 and previous is not None and abs(value - previous) <= tolerance:
+            return value
         precision, previous = 2 * precision, value
+    return context(precision).zero
 
 
 @cache

@@ -47,15 +47,13 @@ def test_the_published_example():
     assert shown == [[1.036, 1.170, 7.335, 0.595, 0.023], [1.44, 1.002, 7.388, 0.699, 0.396]]
 
 
-def test_tau_is_the_quantile_of_the_sparsity():
-    one, two = edge_of_chaos("relu-tau", sparsity=0.85), edge_of_chaos("st", sparsity=0.85)
-    with mpmath.workdps(30):
-
-        def quantile(s):
-            return mpmath.sqrt(2) * mpmath.erfinv(2 * s - 1)
-
-        assert one.tau == float(quantile(mpmath.mpf(0.85)))
-        assert two.tau == float(quantile((1 + mpmath.mpf(0.85)) / 2))
+@pytest.mark.parametrize("sparsity", [0.5001, 0.55, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.99, 0.999, 1 - 1e-9])
+def test_tau_is_the_float64_nearest_to_the_quantile_of_the_sparsity(sparsity):
+    with mpmath.workdps(40):
+        s = mpmath.mpf(sparsity)
+        one, two = (float(mpmath.sqrt(2) * mpmath.erfinv(level)) for level in (2 * s - 1, s))
+    assert edge_of_chaos("relu-tau", sparsity=sparsity).tau == one
+    assert edge_of_chaos("st", sparsity=sparsity).tau == two
 
 
 def test_unclipped_designs_are_marginal_and_unstable():
