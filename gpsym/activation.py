@@ -8,8 +8,8 @@ a named member is one line that fills it in.
 
 from __future__ import annotations
 
-import inspect
 import math
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -87,12 +87,14 @@ class Activation:
         for left, right in pairwise(t):
             if (right - left).is_negative:
                 raise ValueError(f"activation: need knots in increasing order, got {left} before {right}; sort them.")
+        if not re.fullmatch(r"[\w .-]+", name):
+            raise ValueError(f"activation: need a name of letters, digits, spaces, dots and hyphens, got {name!r}.")
         for k, knot in enumerate(t):
             jump = sp.expand((s[k + 1] - s[k]) * knot + i[k + 1] - i[k])
             if jump != 0:
                 raise ValueError(
                     f"activation: need a continuous function, got a jump of {jump} at {knot}; "
-                    f"change the intercept right of it by {-jump}."
+                    f"change the intercept right of it by {-jump}, or write decimals as strings, such as '0.1'."
                 )
         t, s, i = _joined(t, s, i)
         for attribute, numbers in (("knots", t), ("slopes", s), ("intercepts", i), ("name", name)):
@@ -220,14 +222,11 @@ def member(name: str, **parameters: Any) -> Activation:
     canonical = ALIASES.get(name, name)
     if canonical not in MEMBERS:
         raise ValueError(f"activation: unknown name {name!r}; choose from {', '.join([*MEMBERS, *ALIASES])}.")
-    accepted = inspect.signature(MEMBERS[canonical]).parameters
+    family = MEMBERS[canonical]()
+    accepted = {str(symbol): symbol for symbol in family.parameters}
     given = {key: value for key, value in parameters.items() if value is not None}
     for key, value in given.items():
         if key not in accepted:
             takes = " and ".join(accepted) or "no parameters"
             raise ValueError(f"{canonical}: takes {takes}, got {key} = {value}; leave {key} out.")
-    return MEMBERS[canonical]().subs({sp.Symbol(key, **_assumptions(accepted[key])): v for key, v in given.items()})
-
-
-def _assumptions(parameter: inspect.Parameter) -> dict[str, bool]:
-    return parameter.default.assumptions0
+    return family.subs({accepted[key]: value for key, value in given.items()})

@@ -6,6 +6,7 @@ Exit status: 0 done, 1 something was not verified, 2 bad input (one line on stde
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -98,6 +99,9 @@ def maps_command(
         raise ValueError(f"maps: {family.name} needs {' and '.join(missing)}, got none; pass {' and '.join(missing)}.")
     values = {"q": q, "sigma_w2": sigma_w2, "sigma_b2": sigma_b2, **given}
     numbers = {name: float(numeric.evaluate(maps.derive(family, name), values)) for name in maps.QUANTITIES}
+    for name, number in numbers.items():
+        if not math.isfinite(number):
+            raise ValueError(f"maps: need {name} within float64, got more; choose a smaller q or sigma_w2.")
     _print_fields(
         {"activation": family.name, **given, "q": q, "sigma_w2": sigma_w2, "sigma_b2": sigma_b2, **numbers}, as_json
     )

@@ -14,16 +14,16 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import mpmath
 import sympy as sp
 
 from gpsym import maps
 from gpsym.activation import MEMBERS, Activation, member
-from gpsym.formula import SIGMA_W2, TAU, Formula, M, Q, exact, require
+from gpsym.formula import SIGMA_W2, TAU, M, Q, exact, require
 from gpsym.numeric import precise
 
 __all__ = ["CriticalInit", "edge_of_chaos"]
@@ -60,11 +60,20 @@ class CriticalInit:
         """Name of the activation."""
         return self.phi.name
 
+    @property
+    def is_member(self) -> bool:
+        """Whether the activation is the named member with this tau and m, not only of its name."""
+        if self.activation not in MEMBERS:
+            return False
+        symbols = {str(symbol) for symbol in MEMBERS[self.activation]().parameters}
+        given = {name for name in ("tau", "m") if getattr(self, name) is not None}
+        return symbols == given and member(self.activation, tau=self.tau, m=self.m) == self.phi
+
     def to_dict(self) -> dict[str, Any]:
         """The design as plain JSON types; an activation that is no named member is written out in pieces."""
         numbers = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "phi"}
         parts = ("knots", "slopes", "intercepts")
-        pieces = {} if self.activation in MEMBERS else {p: [str(n) for n in getattr(self.phi, p)] for p in parts}
+        pieces = {} if self.is_member else {p: [str(n) for n in getattr(self.phi, p)] for p in parts}
         return {"activation": self.activation, **numbers, **pieces}
 
     def to_json(self) -> str:
@@ -74,17 +83,26 @@ class CriticalInit:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> CriticalInit:
         """The design that `to_dict` wrote.  Raises ValueError naming a field that is missing or not a number."""
+        if not isinstance(data, Mapping):
+            raise ValueError(f"CriticalInit: need a JSON object, got {data!r}; pass what to_dict writes.")
         names = [f.name for f in dataclasses.fields(cls) if f.name != "phi"]
-        missing = [n for n in ("activation", *names) if n not in data]
+        pieces = ["knots", "slopes", "intercepts"]
+        missing = [n for n in ("activation", *names, *(pieces if "knots" in data else ())) if n not in data]
         if missing:
             raise ValueError(f"CriticalInit: need the field {missing[0]!r}, got {', '.join(data)}; add it.")
         for n in names:
-            if not (isinstance(data[n], int | float) or (n in ("tau", "m") and data[n] is None)):
-                raise ValueError(f"CriticalInit: need a number for {n!r}, got {data[n]!r}; correct it.")
+            number = isinstance(data[n], int | float) and math.isfinite(data[n])
+            if not (number or (n in ("tau", "m") and data[n] is None)):
+                raise ValueError(f"CriticalInit: need a finite number for {n!r}, got {data[n]!r}; correct it.")
+        for n, bound in (("sigma_w2", "> 0"), ("q_star", "> 0"), ("sigma_b2", ">= 0")):
+            if data[n] < 0 or (bound == "> 0" and data[n] == 0):
+                raise ValueError(f"CriticalInit: need {n} {bound}, got {data[n]}; correct it.")
         if "knots" in data:
-            phi = Activation(data["knots"], data["slopes"], data["intercepts"], name=data["activation"])
+            phi = Activation(*(data[p] for p in pieces), name=data["activation"])
         else:
             phi = member(data["activation"], tau=data["tau"], m=data["m"])
+        if phi.parameters:
+            raise ValueError(f"CriticalInit: need a number for {phi.parameters[0]}, got none; add it.")
         return cls(phi, **{n: data[n] for n in names})
 
     @classmethod
@@ -137,76 +155,94 @@ def edge_of_chaos(
     2.0
     """
     family = member(activation) if isinstance(activation, str) else activation
-    q = require("edge_of_chaos", {sp.Symbol("q_star", positive=True): q_star}, ()).popitem()[1]
-    at_q: dict[Any, Any] = {Q: q}
+    if not {TAU, M}.issuperset(family.parameters):
+        names = ", ".join(str(p) for p in family.parameters if p not in (TAU, M))
+        raise ValueError(f"edge_of_chaos: need numbers for {names} of {family.name}, got symbols; use subs first.")
+    point = {Q: require("edge_of_chaos", {sp.Symbol("q_star", positive=True): q_star}, ()).popitem()[1]}
 
-    zeros = maps.sparsity(family).expression.subs(at_q)
-    least = zeros.subs(TAU, 0)
-    family, tau = _settle(family, TAU, tau, "sparsity", sparsity, zeros, f"[{float(least):g}, 1)", float(least))
+    zeros = maps.sparsity(family).expression
+    least = float(precise(zeros.subs(TAU, 0), point))
+    tau = _settle(family, point, TAU, tau, _Wish("sparsity", sparsity, least, True, zeros, sp.S.One))
 
-    # V'(q*) at the edge of chaos: sigma_w2 cancels.
-    slopes = (maps.slope(family).expression / maps.chi_1(family).expression).subs(at_q)
-    family, m = _settle(family, M, m, "slope", slope, slopes, "(0, 1)", None)
+    slopes, gradients = maps.slope(family).expression, maps.chi_1(family).expression
+    m = _settle(family, point, M, m, _Wish("slope", slope, 0.0, False, slopes / SIGMA_W2, gradients / SIGMA_W2))
+    return _critical(family, point, tau, m)
 
-    if family.parameters:
-        raise ValueError(f"edge_of_chaos: need numbers for {', '.join(map(str, family.parameters))}; use subs first.")
-    return _critical(family, tau, m, q)
+
+@dataclass(frozen=True)
+class _Wish:
+    """A number wanted of quantity / unit, which increases from `least` (if `attained`) to 1 with tau (with m)."""
+
+    name: str
+    wanted: float | None
+    least: float
+    attained: bool
+    quantity: sp.Expr
+    unit: sp.Expr
+
+    @property
+    def range(self) -> str:
+        return f"{'[' if self.attained else '('}{self.least:g}, 1)"
+
+    @property
+    def in_range(self) -> bool:
+        wanted = self.wanted
+        return wanted is not None and (self.least < wanted < 1 or (self.attained and wanted == self.least))
 
 
 def _settle(
-    phi: Activation,
-    symbol: sp.Symbol,
-    given: float | None,
-    wish: str,
-    wanted: float | None,
-    reached: sp.Expr,
-    allowed: str,
-    least: float | None,
-) -> tuple[Activation, float | None]:
-    """phi with its tau (its m) fixed, and that number: the one given, or the one at which the wish comes true.
+    family: Activation, point: dict[Any, Any], symbol: sp.Symbol, given: float | None, wish: _Wish
+) -> float | None:
+    """tau (or m): the number given, or the one at which the wish comes true; None for a family without.
 
-    reached  the wished quantity as an increasing expression in the symbol, from `least` at 0 (attained unless
-             None, which stands for an open end at 0) to 1.
-    allowed  that range in words.
+    The number joins the point, at which everything later is evaluated.
     """
-    if wanted is not None and not (0 < wanted < 1 if least is None else least <= wanted < 1):
-        raise ValueError(f"edge_of_chaos: need {wish} in {allowed} for {phi.name}, got {wanted}; choose one in it.")
-    if symbol not in phi.parameters:
+    if symbol not in family.parameters:
         if given is not None:
-            raise ValueError(f"edge_of_chaos: {phi.name} has no {symbol}, got {symbol} = {given}; leave it out.")
-        if wanted is not None and reached != exact(wanted):
+            raise ValueError(f"edge_of_chaos: {family.name} has no {symbol}, got {symbol} = {given}; leave it out.")
+        if wish.wanted is None:
+            return None
+        always = float(precise(wish.quantity / wish.unit, point))
+        if not (wish.in_range and always == wish.wanted):
             raise ValueError(
-                f"edge_of_chaos: need no {wish} for {phi.name}, where it is always {reached}, got {wanted}; "
-                f"leave it out, or choose an activation with {symbol}."
+                f"edge_of_chaos: need no {wish.name} for {family.name}, where it is always {always:g}, "
+                f"got {wish.wanted}; leave it out, or choose an activation with {symbol}."
             )
-        return phi, None
-    if (given is None) == (wanted is None):
-        came = "neither" if given is None else "both"
-        raise ValueError(f"edge_of_chaos: need one of {wish} {allowed} and {symbol} for {phi.name}, got {came}; "
-                         "pass one.")  # fmt: skip
+        return None
+    if wish.wanted is not None and not wish.in_range:
+        raise ValueError(
+            f"edge_of_chaos: need {wish.name} in {wish.range} for {family.name}, got {wish.wanted}; choose one in it."
+        )
+    if (given is None) == (wish.wanted is None):
+        raise ValueError(
+            f"edge_of_chaos: need one of {wish.name} {wish.range} and {symbol} for {family.name}, "
+            f"got {'neither' if given is None else 'both'}; pass one."
+        )
     if given is not None:
         value = float(given)
+    elif wish.wanted == wish.least:
+        value = 0.0
     else:
-        value = 0.0 if wanted == least else _increasing_root(reached - exact(wanted), symbol)
-    return phi.subs({symbol: value}), value
+        value = _increasing_root(wish.quantity - exact(wish.wanted) * wish.unit, symbol, point)
+    family.subs({symbol: value})  # raises for a number outside the family's domain
+    point[symbol] = exact(value)
+    return value
 
 
-def _increasing_root(expression: sp.Expr, symbol: sp.Symbol) -> float:
-    """The float64 nearest to the root on (0, oo) of an expression that increases in its only symbol."""
-
+def _increasing_root(expression: sp.Expr, symbol: sp.Symbol, point: dict[Any, Any]) -> float:
+    """The float64 nearest to the root on (0, oo) of an expression that increases through zero in the symbol."""
     from scipy.optimize import brentq  # costs as much as the rest of gpsym to import
 
     def f(x: float) -> float:
-        return float(precise(expression, {symbol: x}))  # its sign and its first 17 digits are exact
+        return float(precise(expression, {**point, symbol: x}))  # its sign and its first 17 digits are exact
 
-    low = high = 1.0
-    while f(high) < 0:
-        low, high = high, 2 * high
-    while f(low) > 0:
-        low, high = low / 2, low
+    low, high = _factor_two_bracket(f, math.sqrt(point[Q]))  # sqrt(q) is the scale of tau and m
+    if not low > sys.float_info.min:
+        raise ValueError(f"edge_of_chaos: need a wish that a float64 {symbol} can meet, got {symbol} near {low:g}.")
     # Brent's method ends within a few units in the last place; exact signs tell which are the two neighbours.
-    ends: dict[str, Any] = {"xtol": 1e-300, "rtol": 1e-15, "maxiter": 1000}
-    below: Any = brentq(f, low, high, **ends)
+    steps: dict[str, Any] = {"xtol": 1e-16, "rtol": 1e-15, "maxiter": 1000}
+    root: Any = brentq(lambda t: f(low + t * (high - low)), 0, 1, **steps)
+    below = low + root * (high - low)
     while f(below) > 0:
         below = math.nextafter(below, 0)
     while f(above := math.nextafter(below, math.inf)) <= 0:
@@ -214,33 +250,45 @@ def _increasing_root(expression: sp.Expr, symbol: sp.Symbol) -> float:
     return min(below, above, key=lambda x: abs(f(x)))
 
 
-def _critical(phi: Activation, tau: float | None, m: float | None, q: sp.Expr) -> CriticalInit:
-    """The design for an activation without free symbols: sigma_w2 and sigma_b2, and what they lead to."""
-    at_q: dict[Any, Any] = {Q: q}
-    gradient = maps.chi_1(phi).expression / SIGMA_W2  # E phi'^2
-    if gradient.subs(at_q) == 0:
-        raise ValueError(f"edge_of_chaos: need phi' not 0 everywhere, got {phi.name}; a constant has no chi_1 = 1.")
-    variance = Q - maps.second_moment(phi).expression / gradient
-    sigma_b2 = precise(variance, at_q)
-    if sigma_b2 < 0:
+def _factor_two_bracket(f: Callable[[float], float], start: float) -> tuple[float, float]:
+    """(low, high) with f(low) <= 0 <= f(high), high <= 2 low, for an increasing f; 0 or infinity if there is none."""
+    low, high, factor = start, start, 2.0
+    while f(high) < 0 and high < sys.float_info.max:
+        low, high, factor = high, min(high * factor, sys.float_info.max), factor * factor
+    while low > 0 and f(low) > 0:
+        low, high, factor = low / factor, low, factor * factor
+    while high > 2 * low > 0:
+        middle = math.sqrt(low) * math.sqrt(high)
+        low, high = (middle, high) if f(middle) < 0 else (low, middle)
+    return low, high
+
+
+def _critical(family: Activation, point: dict[Any, Any], tau: float | None, m: float | None) -> CriticalInit:
+    """The design at a point (q*, tau, m): sigma_w2 and sigma_b2, and what they lead to."""
+    gradient = maps.chi_1(family).expression / SIGMA_W2  # E phi'^2
+    if precise(gradient, point) == 0:
         raise ValueError(
-            f"edge_of_chaos: need sigma_b2 >= 0, got {mpmath.nstr(sigma_b2, 6)} for {phi.name}"
-            f"{'' if tau is None else f' with tau = {tau}'}: no edge of chaos exists; the named activations have one "
-            "for every tau >= 0."
+            f"edge_of_chaos: need E phi'^2 > 0, got 0 for {family.name} at q_star = {float(point[Q]):g}; "
+            "a function that is constant wherever the signal goes has no chi_1 = 1."
         )
-
-    def at_edge(quantity: Callable[[Activation], Formula]) -> float:
-        return float(precise(quantity(phi).expression.subs(SIGMA_W2, 1 / gradient), at_q))
-
-    return CriticalInit(
-        phi=phi,
-        tau=tau,
-        m=m,
-        sigma_w2=float(precise(1 / gradient, at_q)),
-        sigma_b2=float(sigma_b2),
-        q_star=float(q),
-        sparsity=at_edge(maps.sparsity),
-        slope=at_edge(maps.slope),
-        curvature=at_edge(maps.curvature),
-        chi_1=at_edge(maps.chi_1),
-    )
+    at_edge = {
+        "sigma_w2": 1 / gradient,
+        "sigma_b2": Q - maps.second_moment(family).expression / gradient,
+        "q_star": Q,
+        "sparsity": maps.sparsity(family).expression,
+        "slope": maps.slope(family).expression.subs(SIGMA_W2, 1 / gradient),
+        "curvature": maps.curvature(family).expression.subs(SIGMA_W2, 1 / gradient),
+        "chi_1": sp.S.One,
+    }
+    numbers = {name: float(precise(expression, point)) for name, expression in at_edge.items()}
+    where = f"{family.name}{'' if tau is None else f' with tau = {tau}'}"
+    if numbers["sigma_b2"] < 0:
+        raise ValueError(
+            f"edge_of_chaos: need sigma_b2 >= 0, got {numbers['sigma_b2']:.6g} for {where}: no edge of chaos exists; "
+            "the named activations have one for every tau >= 0."
+        )
+    for name, number in numbers.items():
+        if not math.isfinite(number):
+            raise ValueError(f"edge_of_chaos: need {name} within float64, got more for {where}; choose a smaller tau.")
+    phi = family.subs({symbol: value for symbol, value in ((TAU, tau), (M, m)) if value is not None})
+    return CriticalInit(phi=phi, tau=tau, m=m, **numbers)

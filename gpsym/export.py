@@ -7,7 +7,7 @@ from collections.abc import Callable
 from importlib import resources
 
 from gpsym import maps
-from gpsym.activation import MEMBERS, Term, member
+from gpsym.activation import Term, member
 from gpsym.design import CriticalInit
 from gpsym.formula import SIGMA_W2
 
@@ -88,7 +88,7 @@ def _torch(design: CriticalInit) -> str:
 
 def _formulas(design: CriticalInit) -> str:
     """The closed forms behind the numbers, in q, tau and m."""
-    family = member(design.activation) if design.activation in MEMBERS else design.phi
+    family = member(design.activation) if design.is_member else design.phi
     equations = {
         "E[phi(sqrt(q) Z)^2]": maps.second_moment(family).expression,
         "E[phi'(sqrt(q) Z)^2]": maps.chi_1(family).expression / SIGMA_W2,

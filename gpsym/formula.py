@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import sympy as sp
@@ -51,9 +52,13 @@ class Formula:
 def exact(value: Any) -> sp.Expr:
     """An exact, real, finite SymPy expression equal to `value`; a float becomes the rational that it is.
 
+    A string is read as a fraction, such as "1/10" or "0.1", and never evaluated.
+
     Raises ValueError for NaN, infinities, complex values and symbols that are not declared real.
     """
-    expression = sp.sympify(value)
+    expression: Any = sp.sympify(Fraction(value) if isinstance(value, str) else value)
+    if not isinstance(expression, sp.Expr):
+        raise ValueError(f"need a number or a symbol, got {value}; pass one.")
     expression = expression.replace(lambda e: e.is_Float, lambda e: sp.Rational(e) if e.is_finite else e)
     if not (expression.is_extended_real and expression.is_finite):
         raise ValueError(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, ClassVar
 
 import mpmath
@@ -83,6 +83,7 @@ def source(formula: Formula, backend: str = "numpy") -> str:
     return f"{imports}\n\n\n{_function(formula.name, formula.variables, formula.expression, backend)}"
 
 
+@cache
 def _function(name: str, variables: tuple[sp.Symbol, ...], expression: sp.Expr, backend: str) -> str:
     printer = BACKENDS[backend].printer()
     names = sp.numbered_symbols("t", exclude=[sp.Symbol(str(v)) for v in variables])
@@ -100,8 +101,8 @@ def lambdify(formula: Formula, backend: str = "numpy") -> Callable[..., Any]:
              "torch": dtype and device of the tensors given, differentiable by autograd; plain numbers
              become 0-d tensors on that device (float64 if no argument is a tensor).
 
-    The closed form is evaluated as it stands: relative accuracy is lost where its terms cancel (m much
-    smaller than sqrt(q), tau much larger).  `evaluate` is exact to the last digit there.
+    The closed form is evaluated as it stands, and its conditions are not checked: relative accuracy is lost where
+    its terms cancel (m much smaller than sqrt(q), abs(tau) much larger).  `evaluate` is exact to the last digit.
     """
     namespace: dict[str, Any] = {}
     text = source(formula, backend)
@@ -154,6 +155,8 @@ def evaluate(formula: Formula, values: Mapping[str, Any], digits: int = 17) -> M
     >>> mpmath.nstr(value, 20)
     '2.4197072451902235957e-13'
     """
+    if digits < 1:
+        raise ValueError(f"{formula.name}: need digits >= 1, got {digits}; 17 make a float64.")
     missing = [str(v) for v in formula.variables if str(v) not in values]
     if missing:
         raise ValueError(f"{formula.name}: need a value for {', '.join(missing)}; pass one.")
@@ -161,22 +164,24 @@ def evaluate(formula: Formula, values: Mapping[str, Any], digits: int = 17) -> M
     return precise(formula.expression, numbers, digits)
 
 
-_MAX_PRECISION = 50_000  # bits; a difference that is still rounding there is taken for an exact zero
-
-
 def precise(expression: sp.Expr, values: Mapping[sp.Symbol, Any], digits: int = 17) -> Mpf:
     """A closed form at one point, to `digits` correct significant digits.
 
-    The precision is doubled until two evaluations agree, so cancellation costs time and not digits.  A zero is
-    believed only where SymPy finds it exactly: it also comes of terms that one precision cannot tell apart.
+    The precision starts where no number is absorbed by another, not even in their fourth powers, and is doubled
+    until two evaluations agree, so cancellation costs time and not digits.  Zero is returned where the expression
+    vanishes with the values that are 0, and where 2^16 bits more show nothing else, as far below float64's range.
     """
-    numbers = {symbol: exact(value) for symbol, value in values.items()}
-    precision, previous = math.ceil(digits * math.log2(10)) + 16, None
-    while precision < _MAX_PRECISION:
+    numbers: dict[Any, Any] = {symbol: exact(value) for symbol, value in values.items()}
+    sizes = [n.p.bit_length() - n.q.bit_length() for n in (*numbers.values(), sp.S.One) if n != 0]
+    bits = math.ceil(digits * math.log2(10)) + 16 + 4 * (max(sizes) - min(sizes))
+    first = precision = 128 * math.ceil(bits / 128)  # few precisions, for the caches
+    zeros = {symbol: number for symbol, number in numbers.items() if number == 0}
+    previous = None
+    while precision <= first + 2**16:
         function = at_precision(tuple(numbers), expression, precision)
         value = context(precision).mpf(function(*(to_mpf(n, precision) for n in numbers.values())))
-        if value == 0 and expression.subs(numbers) == 0:
-            return value
+        if value == 0 and expression.subs(zeros) == 0:
+            break
         tolerance = abs(value) / mpmath.mpf(10) ** (digits + 1)
         if value != 0 and previous is not None and abs(value - previous) <= tolerance:
             return value
@@ -184,7 +189,7 @@ def precise(expression: sp.Expr, values: Mapping[sp.Symbol, Any], digits: int = 
     return context(precision).zero
 
 
-@cache
+@lru_cache(maxsize=256)
 def context(precision: int) -> mpmath.MPContext:
     """A private mpmath context with this many bits; mpmath's global precision is never touched."""
     ctx = mpmath.MPContext()
@@ -192,10 +197,30 @@ def context(precision: int) -> mpmath.MPContext:
     return ctx
 
 
-@cache
+class _Functions:
+    """The functions of a context under the names that `MpmathPrinter` writes, with tails that underflow to zero.
+
+    mpmath's numbers have no smallest one, but their exponents must be computed: exp(-10^16) and erfc(10^8) are
+    counted as 0.
+    """
+
+    def __init__(self, ctx: mpmath.MPContext):
+        self.mpf, self.sqrt, self.erf, self.pi, self._ctx = ctx.mpf, ctx.sqrt, ctx.erf, ctx.pi, ctx
+        self.inf, self.ninf = ctx.inf, ctx.ninf
+
+    def exp(self, x: Mpf) -> Mpf:
+        return self._ctx.zero if x < -1e16 else self._ctx.exp(x)
+
+    def erfc(self, x: Mpf) -> Mpf:
+        if abs(x) > 1e8:
+            return self._ctx.mpf(0 if x > 0 else 2)
+        return self._ctx.erfc(x)
+
+
+@lru_cache(maxsize=4096)
 def at_precision(variables: tuple[sp.Symbol, ...], expression: sp.Expr, precision: int) -> Callable[..., Mpf]:
     """The expression as a function of numbers of `context(precision)`."""
-    namespace: dict[str, Any] = {"mpmath": context(precision)}
+    namespace: dict[str, Any] = {"mpmath": _Functions(context(precision))}
     exec(_function("function", variables, expression, "mpmath"), namespace)
     return namespace["function"]
 

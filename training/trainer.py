@@ -90,6 +90,8 @@ def train(config: RunConfig, output: Path) -> dict[str, Any]:
     started = time.perf_counter()
     if not output.parent.is_dir():
         raise ValueError(f"run: need an existing folder for the run, got {output}; create {output.parent} first.")
+    if output.exists() and not output.is_dir():
+        raise ValueError(f"run: need a folder for the run, got the file {output}; pass another --output.")
     if (output / "config.json").exists():
         raise ValueError(f"run: need a folder without a run, got {output}, which holds one; pass another --output.")
     run = _Run(config)
@@ -293,7 +295,7 @@ def _exported(path: Path, design: CriticalInit) -> ModuleType:
     try:
         exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), vars(module))
         theirs = {name: getattr(module.DESIGN, name) for name in ("sigma_w2", "sigma_b2", "q_star")}
-    except (OSError, SyntaxError, NameError, AttributeError, ImportError) as error:
+    except Exception as error:  # whatever a file of somebody's does
         raise ValueError(
             f"run: need a file written by gpsym export --framework torch, got {path} ({error}); export one first."
         ) from error
@@ -303,6 +305,12 @@ def _exported(path: Path, design: CriticalInit) -> ModuleType:
                 f"run: need an initializer for the run's own design, got {name} = {value} in {path} "
                 f"and {getattr(design, name)} from the options; export it with the same options."
             )
+    x = torch.linspace(-10, 10, 4001) * math.sqrt(design.q_star)
+    if not torch.equal(module.Activation()(x), activation_module(design)(x)):
+        raise ValueError(
+            f"run: need an initializer for {design.activation}, got another activation in {path}; "
+            "export it with the same options."
+        )
     return module
 
 

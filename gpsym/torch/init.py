@@ -30,10 +30,15 @@ class Design(Protocol):
 
 @dataclass(frozen=True)
 class Rule:
-    """Weights are drawn from N(0, weight / fan_in) and biases from N(0, bias)."""
+    """Weights are drawn from N(0, weight / fan_in) and biases from N(0, bias); both finite and >= 0."""
 
     weight: float
     bias: float
+
+    def __post_init__(self) -> None:
+        for name, variance in (("weight", self.weight), ("bias", self.bias)):
+            if not (math.isfinite(variance) and variance >= 0):
+                raise ValueError(f"Rule: need {name} >= 0 and finite, got {variance}; pass a variance.")
 
 
 @dataclass(frozen=True)
@@ -94,6 +99,12 @@ def init_(
         if nn.parameter.is_lazy(layer.weight):
             raise ValueError(
                 f"init_: need the shape of {name!r}, got a lazy layer; run a batch through the model first."
+            )
+        if nn.utils.parametrize.is_parametrized(layer):
+            raise ValueError(f"init_: need plain parameters in {name!r}, got a parametrization; remove it first.")
+        if layer.weight.numel() == 0:
+            raise ValueError(
+                f"init_: need weights in {name!r}, got the shape {tuple(layer.weight.shape)}; drop the layer."
             )
         if layer.bias is None and rule.bias > 0:
             raise ValueError(

@@ -86,7 +86,7 @@ _MODULES: dict[str, type[nn.Module]] = {
 
 def activation_module(design: CriticalInit) -> nn.Module:
     """A new module of the design's activation."""
-    if design.activation not in _MODULES:
+    if not design.is_member:
         return PiecewiseLinear(design.phi)
     parameters = {name: value for name, value in (("tau", design.tau), ("m", design.m)) if value is not None}
     return _MODULES[design.activation](**parameters)

@@ -107,7 +107,7 @@ BAD = [
     ("design crelu --sparsity 0.85 --slope 1", "need slope in (0, 1)"),
     ("design crelu --sparsity 0.85", "need one of slope (0, 1) and m"),
     ("design st --sparsity 0.85 --slope 0.7", "no slope for soft-threshold"),
-    ("design relu --sparsity 0.6", "no sparsity for relu, where it is always 1/2"),
+    ("design relu --sparsity 0.6", "no sparsity for relu, where it is always 0.5"),
     ("design relu --q-star 0", "need q_star > 0"),
     ("export relu --framework jax --output x.py", "unknown framework 'jax'"),
     ("export relu --framework torch --output no/such/x.py", "need an existing folder"),

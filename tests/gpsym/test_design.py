@@ -3,8 +3,9 @@ import math
 
 import mpmath
 import pytest
+import sympy as sp
 
-from gpsym import Activation, CriticalInit, edge_of_chaos, evaluate, maps, member
+from gpsym import Activation, CriticalInit, edge_of_chaos, evaluate, maps, member, shifted_relu
 
 WISHES = [
     {"activation": "relu"},
@@ -21,6 +22,13 @@ WISHES = [
     {"activation": "crelu", "tau": 1.0, "m": 1.0},
     {"activation": "cst", "tau": 1.0, "slope": 0.5},
     {"activation": "crelu", "sparsity": 0.7, "m": 2.0},
+    {"activation": "crelu", "sparsity": 0.5, "slope": 1e-60},
+    {"activation": "cst", "sparsity": 1e-280, "slope": 0.5},
+    {"activation": "crelu", "tau": 1.0, "m": 1e-30},
+    {"activation": "crelu", "sparsity": 0.85, "slope": 0.7, "q_star": 1e100},
+    {"activation": "crelu", "sparsity": 0.85, "slope": 0.7, "q_star": 1e-300},
+    {"activation": "crelu", "tau": 1e-300, "m": 1e-300},
+    {"activation": "crelu", "tau": 0.0, "m": 1e300},
 ]
 
 
@@ -81,7 +89,7 @@ def test_a_design_prints_itself_as_a_table():
 @pytest.mark.parametrize(
     ("wishes", "message"),
     [
-        ({"activation": "relu", "sparsity": 0.6}, "no sparsity for relu, where it is always 1/2, got 0.6"),
+        ({"activation": "relu", "sparsity": 0.6}, "no sparsity for relu, where it is always 0.5, got 0.6"),
         ({"activation": "relu", "slope": 0.6}, "no slope for relu, where it is always 1, got 0.6"),
         ({"activation": "relu", "tau": 1}, "relu has no tau, got tau = 1"),
         ({"activation": "st", "sparsity": 0.6, "slope": 0.5}, "no slope for soft-threshold"),
@@ -99,8 +107,12 @@ def test_a_design_prints_itself_as_a_table():
         ({"activation": "relu", "q_star": math.inf}, "need a finite real q_star"),
         ({"activation": "relu-tau", "tau": -1}, "sigma_b2 >= 0, got -1.28.* no edge of chaos exists"),
         ({"activation": "st", "tau": -1}, "need tau >= 0"),
+        ({"activation": "st", "tau": 40}, "need sigma_w2 within float64"),
+        ({"activation": "st", "tau": 1e200}, r"need E phi'\^2 > 0, got 0"),
+        ({"activation": "relu-tau", "sparsity": 0.5, "slope": 1.0}, "no slope for shifted-relu"),
+        ({"activation": shifted_relu(sp.Symbol("t", real=True))}, "need numbers for t of shifted-relu"),
         ({"activation": "crelu", "tau": 1, "m": -1}, "need m > 0"),
-        ({"activation": Activation((), (0,), (1,))}, "phi' not 0 everywhere"),
+        ({"activation": Activation((), (0,), (1,))}, r"need E phi'\^2 > 0, got 0"),
     ],
     ids=str,
 )
@@ -113,5 +125,28 @@ def test_damaged_json_is_refused():
     fields = edge_of_chaos("relu").to_dict()
     with pytest.raises(ValueError, match="need the field 'sigma_w2'"):
         CriticalInit.from_json(json.dumps({k: v for k, v in fields.items() if k != "sigma_w2"}))
-    with pytest.raises(ValueError, match="need a number for 'slope', got 'steep'"):
+    with pytest.raises(ValueError, match="need a finite number for 'slope', got 'steep'"):
         CriticalInit.from_dict({**fields, "slope": "steep"})
+
+
+def test_a_name_alone_makes_no_member():
+    other = Activation((0,), ("1/2", 1), (0, 0), name="relu")
+    design = edge_of_chaos(other)
+    assert not design.is_member
+    assert CriticalInit.from_json(design.to_json()).phi == other != member("relu")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sigma_w2": math.nan}, "need a finite number for 'sigma_w2'"),
+        ({"q_star": -1.0}, "need q_star > 0"),
+        ({"m": None}, "need a number for m"),
+        ({"knots": ["__import__('os').getpid()"], "slopes": ["0", "1"], "intercepts": ["0", "0"]}, "Invalid literal"),
+        ({"knots": ["0"]}, "need the field 'slopes'"),
+    ],
+)
+def test_design_files_are_read_and_not_believed(change, message):
+    fields = edge_of_chaos("crelu", sparsity=0.85, slope=0.7).to_dict()
+    with pytest.raises(ValueError, match=message):
+        CriticalInit.from_dict({**fields, **change})

@@ -147,6 +147,17 @@ def test_rules_can_be_overridden():
     assert not model[1].weight.any()
 
 
+@pytest.mark.parametrize(("weight", "bias"), [(-1.0, 0.0), (float("nan"), 0.0), (1.0, float("inf"))])
+def test_bad_rules_are_refused(weight, bias):
+    with pytest.raises(ValueError, match="0 and finite, got"):
+        gt.Rule(weight, bias)
+
+
+def test_a_name_alone_makes_no_module():
+    other = edge_of_chaos(Activation((0,), ("1/2", 1), (0, 0), name="relu"))
+    assert gt.activation_module(other)(torch.tensor([-2.0])).item() == -1
+
+
 @pytest.mark.parametrize("name", DESIGNS)
 def test_a_wide_deep_network_has_the_designed_sparsity_and_variance(name):
     """Theory section 7: the layer variance moves by sigma_w2 sd(phi^2) / sqrt(width) a layer around the map."""
@@ -180,11 +191,17 @@ def test_a_wide_deep_network_has_the_designed_sparsity_and_variance(name):
             {},
             "need a bias in '1'",
         ),
+        (
+            lambda: nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(3, 3)), nn.Linear(3, 3)),
+            {},
+            "plain parameters in '0', got a parametrization",
+        ),
+        (lambda: nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 0)), {}, r"weights in '1', got the shape \(0, 3\)"),
         (lambda: nn.Sequential(nn.LazyLinear(3), nn.Linear(3, 3)), {}, "shape of '0', got a lazy layer"),
         (lambda: nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3)), {"input_mean_square": 0.0}, "input_mean_square > 0"),
     ],
 )
-@pytest.mark.filterwarnings("ignore:Lazy modules are a new feature")
+@pytest.mark.filterwarnings("ignore:Lazy modules are a new feature", "ignore:Initializing zero-element tensors")
 def test_what_cannot_be_initialized_is_refused_before_anything_is_written(build, options, message):
     model = build()
     before = [p.clone() for p in model.parameters() if not isinstance(p, nn.parameter.UninitializedParameter)]

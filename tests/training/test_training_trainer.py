@@ -241,9 +241,10 @@ def test_initializer_of_the_exported_file_is_the_one_that_runs(run, exported, fi
     assert started.summary["initial_weights_sha256"] != finished.summary["initial_weights_sha256"]
 
 
-def test_activation_of_the_exported_file_is_the_one_that_runs(run, exported):
+def test_export_with_another_activation_is_refused(small_config, exported, tmp_path):
     path = exported(old="return torch.clamp(", new="return 0 * torch.clamp(")
-    assert run(initializer=str(path), epochs=0).summary["test_sparsity"] == 1
+    with pytest.raises(ValueError, match="need an initializer for clipped-relu, got another activation"):
+        train(small_config(initializer=str(path)), tmp_path / "run")
 
 
 def test_export_of_another_design_is_refused(small_config, exported, tmp_path):
