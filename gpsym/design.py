@@ -223,7 +223,7 @@ def _settle(
     elif wish.wanted == wish.least:
         value = 0.0
     else:
-        value = _increasing_root(wish.quantity - exact(wish.wanted) * wish.unit, symbol, point)
+        value = _increasing_root(wish.quantity / exact(wish.wanted) - wish.unit, symbol, point)
     family.subs({symbol: value})  # raises for a number outside the family's domain
     point[symbol] = exact(value)
     return value

@@ -23,6 +23,7 @@ WISHES = [
     {"activation": "cst", "tau": 1.0, "slope": 0.5},
     {"activation": "crelu", "sparsity": 0.7, "m": 2.0},
     {"activation": "crelu", "sparsity": 0.5, "slope": 1e-60},
+    {"activation": "crelu", "sparsity": 0.5, "slope": 1e-300},
     {"activation": "cst", "sparsity": 1e-280, "slope": 0.5},
     {"activation": "crelu", "tau": 1.0, "m": 1e-30},
     {"activation": "crelu", "sparsity": 0.85, "slope": 0.7, "q_star": 1e100},
