@@ -22,7 +22,7 @@ from gpsym.formula import Formula, Q, X
 from gpsym.maps import QUANTITIES
 from gpsym.numeric import Mpf, at_precision, context, precise, to_mpf
 
-__all__ = ["Refuted", "Undecided", "Verdict", "Verified", "verify_activation", "verify_formula"]
+__all__ = ["Check", "Refuted", "Undecided", "Verdict", "Verified", "verify_activation", "verify_formula"]
 
 Point = dict[Any, Any]  # exact numbers by symbol
 
