@@ -2,22 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
 import sympy as sp
 
-__all__ = ["SIGMA_B2", "SIGMA_W2", "TAU", "Formula", "M", "Q", "X", "exact", "require"]
+__all__ = [
+    "Q1",
+    "Q2",
+    "RHO",
+    "SIGMA_B2",
+    "SIGMA_W2",
+    "TAU",
+    "THETA",
+    "A",
+    "Formula",
+    "M",
+    "Q",
+    "X",
+    "Y",
+    "exact",
+    "require",
+]
 
 # Declared once; equal names elsewhere mean these.
 Q = sp.Symbol("q", positive=True)  # pre-activation variance
+Q1, Q2 = sp.symbols("q1 q2", positive=True)  # pre-activation variances of two inputs
+RHO = sp.Symbol("rho", real=True)  # correlation of their pre-activations, from -1 to 1
+THETA = sp.Symbol("theta", real=True)  # neural tangent kernel of the layer before
 TAU = sp.Symbol("tau", real=True)  # threshold
 M = sp.Symbol("m", positive=True)  # clip level
 SIGMA_W2 = sp.Symbol("sigma_w2", positive=True)  # weight variance times fan-in
 SIGMA_B2 = sp.Symbol("sigma_b2", nonnegative=True)  # bias variance
-X = sp.Symbol("x", real=True)  # pre-activation
+A = sp.Symbol("a", real=True)  # slope left of zero
+X, Y = sp.symbols("x y", real=True)  # pre-activations
 
 
 @dataclass(frozen=True)
@@ -32,6 +52,7 @@ class Formula:
     definition  SymPy expression with unevaluated integrals, one for each linear piece of the activation.
     expression  closed form, equal to `definition` wherever the conditions hold.
     reference   where the definition comes from.
+    at_rho      of a formula in the correlation rho: from -1 or 1, where the expression has no value, to its limit.
     """
 
     name: str
@@ -42,11 +63,16 @@ class Formula:
     definition: sp.Expr
     expression: sp.Expr
     reference: str
+    at_rho: Callable[[sp.Expr], sp.Expr] | None = field(default=None, compare=False, repr=False)
+
+    def renamed(self, name: str, notation: str) -> Formula:
+        """The same formula under another name."""
+        return replace(self, name=name, notation=notation)
 
     @property
     def variances(self) -> tuple[sp.Symbol, ...]:
         """Those of its variables that are variances; the others are lengths, which scale with sqrt(q)."""
-        return tuple(v for v in self.variables if v in (Q, SIGMA_W2, SIGMA_B2))
+        return tuple(v for v in self.variables if v in (Q, Q1, Q2, SIGMA_W2, SIGMA_B2))
 
 
 def exact(value: Any) -> sp.Expr:

@@ -1,86 +1,258 @@
-"""Gaussian expectations of piecewise polynomials in closed form; pure SymPy, no networks.
+"""Gaussian expectations of piecewise polynomials and their derivatives, in closed form; knows no networks.
 
-Z is standard normal throughout, p its density, and
+X and Y are standard normal with correlation rho, p is their density, and r_n is the ramp of `gpsym.piecewise`, for
+which r_n' = r_(n-1) and x r_(n-1)(x) = n r_n(x) whatever the integer n.  So, by parts (E[X g] = E[g_x] + rho E[g_y]),
 
-    M_n(a, b) = E[Z^n; a < Z < b],   M_0 = P(a < Z < b),   M_1 = p(a) - p(b),
-    M_n = (n - 1) M_(n-2) + a^(n-1) p(a) - b^(n-1) p(b)          (by parts, with p' = -z p).
+    T_n(h)     = E[r_n(X - h)]             n T_n  = T_(n-2) - h T_(n-1)
+    T_ij(h, k) = E[r_i(X - h) r_j(Y - k)]  i T_ij = T_(i-2)j + rho T_(i-1)(j-1) - h T_(i-1)j
+
+and the same with the roles of i and j exchanged.  Solved for the highest or the lowest order, this leads from any
+orders to T_0(h) = P(X > h), T_(-1)(h) = p(h), and to the four generators of two variables:
+
+    T_00 = P(X > h, Y > k), the bivariate tail, the only one that is not elementary;
+    T_(-1)0 = p(h) P(Y > k given X = h),   T_0(-1) = p(k) P(X > h given Y = k),   T_(-1)(-1), the joint density.
+
+The coefficients are polynomials in one ring until the very end.  k knots cost O(k) ring operations for one variable
+and O(k^2) for two.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
+from functools import cache
+from math import gcd, lcm
 from typing import Any
 
 import sympy as sp
 
-__all__ = ["collect_generators", "density", "expectation", "probability", "truncated_moment"]
+from gpsym.piecewise import Element, Piecewise, ring_of
+from gpsym.special import BivariateTail, combined, density, joint_density, ramp_moments, tail
+
+__all__ = ["expectation", "pair_expectation"]
 
 
-def density(x: sp.Expr, variance: sp.Expr = sp.S.One) -> sp.Expr:
-    """Density of N(0, variance) at x; 0 at the infinities."""
-    if x in (sp.oo, -sp.oo):
-        return sp.S.Zero
-    return sp.exp(-(x**2) / (2 * variance)) / sp.sqrt(2 * sp.pi * variance)
+def expectation(f: Piecewise, variance: sp.Expr, factor: sp.Expr = sp.S.One) -> sp.Expr:
+    """factor E[f(sqrt(variance) X)], atoms included."""
+    polynomial, ramps = f.ramps
+    total = _Total(f.ring, (variance,))
+    (a,) = total.inverses
+    for n, coefficient in enumerate(polynomial):
+        total.add((n,), coefficient, (_ONE,), (_mixed_moment(n, 0, 0),))
+    for _, knot, n, weight in ramps:
+        total.add((n,), weight, _marginal(0, knot), ramp_moments(knot * a)(n))
+    total.use_erf()
+    return total.expression(factor)
 
 
-def probability(lower: sp.Expr, upper: sp.Expr) -> sp.Expr:
-    """P(lower < Z < upper), by erfc in the tails and by erf around zero, so that nothing small is 1 - large."""
-    around_zero = lower == -upper or (lower.is_nonpositive and upper.is_nonnegative)
-    if around_zero and upper != sp.oo and lower != -sp.oo:
-        return (sp.erf(upper / sp.sqrt(2)) - sp.erf(lower / sp.sqrt(2))) / 2
-    if lower == -sp.oo:
-        return sp.erfc(-upper / sp.sqrt(2)) / 2
-    return (sp.erfc(lower / sp.sqrt(2)) - sp.erfc(upper / sp.sqrt(2))) / 2
+def pair_expectation(
+    f: Piecewise, g: Piecewise, variances: tuple[sp.Expr, sp.Expr], rho: sp.Expr, factor: sp.Expr = sp.S.One
+) -> sp.Expr:
+    """factor E[f(U) g(V)], atoms included, for centred normal U, V of these variances and correlation rho.
 
-
-def truncated_moment(n: int, lower: sp.Expr, upper: sp.Expr) -> sp.Expr:
-    """M_n(lower, upper) = E[Z^n; lower < Z < upper], n >= 0, by the recursion of the module docstring."""
-    if n == 0:
-        return probability(lower, upper)
-
-    def boundary(t: sp.Expr) -> sp.Expr:
-        return sp.S.Zero if t in (sp.oo, -sp.oo) else t ** (n - 1) * density(t)
-
-    inner = (n - 1) * truncated_moment(n - 2, lower, upper) if n > 1 else sp.S.Zero
-    return inner + boundary(lower) - boundary(upper)
-
-
-def expectation(pieces: Iterable[tuple[sp.Expr, sp.Expr, sp.Poly]], variance: sp.Expr) -> sp.Expr:
-    """E[f(sqrt(variance) Z)] for f(x) = polynomial(x) on lower < x < upper, summed over the pieces.
-
-    pieces  (lower, upper, polynomial) triples that do not overlap; f = 0 elsewhere.
+    At rho = -1 and 1 it is the limit.
+    Raises ValueError where that is infinite or depends on an order of knots that is not known.
     """
-    sigma = sp.sqrt(variance)
-    total = sp.Add(
-        *(
-            coefficient * sigma**n * truncated_moment(n, lower / sigma, upper / sigma)
-            for lower, upper, polynomial in map(_reflected, pieces)
-            for (n,), coefficient in polynomial.terms()
+    if rho == 0:
+        return factor * expectation(f, variances[0]) * expectation(g, variances[1])
+    ends = rho in (-1, 1)
+    if ends and variances[0] == variances[1]:
+        return expectation(f * (g if rho == 1 else g.mirrored()), variances[0], factor)
+    (p, f_ramps), (r, g_ramps) = f.ramps, g.ramps
+    total = _Total(f.ring, variances, rho)
+    a, b = total.inverses
+    for i, c in enumerate(p):
+        for j, d in enumerate(r):
+            total.add((i, j), c * d, (_ONE,), (_mixed_moment(i, j, total.rho),))
+        for side, s, j, d in g_ramps:
+            total.add((i, j), c * d, _marginal(1, s), _mixed_moments(s * b, side * total.rho)(i, j))
+    for side, t, i, c in f_ramps:
+        for j, d in enumerate(r):
+            total.add((i, j), c * d, _marginal(0, t), _mixed_moments(t * a, side * total.rho)(j, i))
+        for g_side, s, j, d in g_ramps:
+            sign = side * g_side
+            if ends:
+                overlap = _overlap((t, i), (s, j), variances, sign * rho)
+                total.rest += (c * d).as_expr() * overlap
+                continue
+            moments = _pair_moments(t * a, s * b, sign * total.rho, total.w)
+            total.add((i, j), c * d, _joint(t, s, sign), moments(i, j))
+    return total.expression(factor)
+
+
+def _overlap(
+    left: tuple[Element, int], right: tuple[Element, int], variances: tuple[sp.Expr, sp.Expr], sign: Any
+) -> sp.Expr:
+    """E[r_i(sqrt(q1) Z - t) r_j(sign sqrt(q2) Z - s)]: a polynomial on the half line or interval where both rise."""
+    (t, i), (s, j) = left, right
+    if i < 0 or j < 0:
+        raise ValueError(
+            f"pair_expectation: need equal variances for the limit at rho = {sign} of derivatives with atoms, "
+            f"got {variances[0]} and {variances[1]}; pass equal ones, or a correlation inside (-1, 1)."
         )
-    )
-    return collect_generators(total)
+    ratio = sp.sqrt(variances[1]) / sp.sqrt(variances[0])
+    end = sign * s.as_expr() / ratio
+    last = sp.Max(t.as_expr(), end)
+    ring, (slope, low, other, cut) = ring_of([sign * ratio, t.as_expr(), s.as_expr(), last])
+    product = Piecewise.function(ring, (), ((-low, ring.one),)) ** i * Piecewise.function(ring, (), ((-other, slope),)) ** j
+    (piece,) = product.pieces
+    zero: tuple = ()
+    knots, pieces = ((cut,), (zero, piece)) if sign == 1 else ((low, cut), (zero, piece, zero))
+    return expectation(Piecewise.function(ring, knots, pieces), variances[0]) / (sp.factorial(i) * sp.factorial(j))
 
 
-def _reflected(piece: tuple[sp.Expr, sp.Expr, sp.Poly]) -> tuple[sp.Expr, sp.Expr, sp.Poly]:
-    """A piece left of zero as its mirror image, E f(Z) = E f(-Z), so that equal generators are written alike."""
-    lower, upper, polynomial = piece
-    if _points_left(lower) and _points_left(upper):
-        return -upper, -lower, polynomial.compose(sp.Poly(-polynomial.gen, polynomial.gen))
-    return piece
+# The recursions.  Each gives coefficients, one for each generator.
 
 
-def _points_left(t: sp.Expr) -> bool:
-    """Whether every term of t is written with a minus sign, as in -tau - m and -oo."""
-    return all(term.as_coeff_Mul()[0].is_extended_negative for term in sp.Add.make_args(sp.expand(t)))
+def _mixed_moment(n: int, m: int, rho: Any) -> Any:
+    """E[X^n Y^m]."""
+    if n == 0:
+        return int(sp.factorial2(m - 1)) if m % 2 == 0 else 0
+    lower = (n - 1) * _mixed_moment(n - 2, m, rho) if n > 1 else 0
+    return lower + (m * rho * _mixed_moment(n - 1, m - 1, rho) if m else 0)
 
 
-def collect_generators(expression: sp.Expr) -> sp.Expr:
-    """The same expression, linear in its erf, erfc and exp generators, each with one factored coefficient.
+def _mixed_moments(k: Element, rho: Element) -> Callable[[int, int], tuple]:
+    """(n, j) -> E[X^n r_j(Y - k)] in terms of P(Y > k) and p(k)."""
+    t = ramp_moments(k)
 
-    Only the coefficients are expanded: exp(-(tau + m)^2/(2 q)) stays one generator.
+    @cache
+    def m(n: int, j: int) -> tuple:
+        if n == 0:
+            return t(j)
+        lower = ((n - 1, m(n - 2, j)),) if n > 1 else ()
+        return combined((rho, m(n - 1, j - 1)), *lower)
+
+    return m
+
+
+def _pair_moments(h: Element, k: Element, rho: Element, w: Element) -> Callable[[int, int], tuple]:
+    """(i, j) -> T_ij(h, k) in terms of the four generators of the module's docstring; w = 1 / (1 - rho^2)."""
+    generators = {(0, 0): (1, 0, 0, 0), (-1, 0): (0, 1, 0, 0), (0, -1): (0, 0, 1, 0), (-1, -1): (0, 0, 0, 1)}
+
+    @cache
+    def t(i: int, j: int) -> tuple:
+        if (i, j) in generators:
+            return generators[i, j]
+        if i > 0:
+            c = sp.QQ(1, i)
+            return combined((c, t(i - 2, j)), (c * rho, t(i - 1, j - 1)), (-c * h, t(i - 1, j)))
+        if j > 0:
+            c = sp.QQ(1, j)
+            return combined((c, t(i, j - 2)), (c * rho, t(i - 1, j - 1)), (-c * k, t(i, j - 1)))
+        if i < -1:
+            return combined((i + 2, t(i + 2, j)), (h, t(i + 1, j)), (-rho, t(i + 1, j - 1)))
+        if i == 0:
+            return combined((j + 2, t(i, j + 2)), (k, t(i, j + 1)), (-rho, t(i - 1, j + 1)))
+        return combined((w * (j + 2), t(i, j + 2)), (w * (k - rho * h), t(i, j + 1)))
+
+    return t
+
+
+# The generators as expressions of the standardized knots; a side mirrors the sign of rho.
+
+_ONE: tuple = ("one",)
+
+
+def _marginal(place: int, knot: Element) -> tuple[tuple, tuple]:
+    return ("tail", place, knot), ("density", place, knot)
+
+
+def _joint(t: Element, s: Element, sign: int) -> tuple[tuple, ...]:
+    return tuple((kind, t, s, sign) for kind in ("pair tail", "left", "right", "joint density"))
+
+
+class _Total:
+    """A sum of coefficients times generators, collected by generators.
+
+    Coefficients are polynomials in 1 / sqrt(variance), for each variance, in rho and w = 1 / (1 - rho^2), and in
+    what the ring was made for.  Each summand is given per power of the standard deviations, its orders.
     """
-    names = {g: sp.Dummy(positive=True) for g in sorted(expression.atoms(sp.erf, sp.erfc, sp.exp), key=str)}
-    polynomial = sp.collect(sp.expand(expression.xreplace(names)), list(names.values()), evaluate=False)
-    generators: dict[Any, Any] = {name: generator for generator, name in names.items()}
-    assert all(name not in c.free_symbols for c in polynomial.values() for name in generators), "not linear"
-    return sp.Add(*(sp.factor(c) * generators.get(name, name) for name, c in polynomial.items()))
+
+    def __init__(self, ring: Any, variances: tuple[sp.Expr, ...], rho: sp.Expr = sp.S.Zero):
+        self._ring = ring
+        self.inverses, self.rho, self.w = ring.gens[: len(variances)], ring.gens[2], ring.gens[3]
+        self._variances = variances
+        self._deviations = [sp.sqrt(v) for v in variances]
+        self._rho = rho
+        self.rest: sp.Expr = sp.S.Zero  # what was found in another way
+        self._sums: dict[tuple, dict[tuple[int, ...], Any]] = {}
+
+    def add(self, orders: tuple[int, ...], weight: Element, generators: tuple[tuple, ...], coefficients: tuple) -> None:
+        """Add weight * (product of deviations^orders) * (sum of coefficients * generators)."""
+        for generator, coefficient in zip(generators, coefficients, strict=True):
+            terms = self._sums.setdefault(generator, {})
+            for monomial, number in self._ring(weight * coefficient).terms():
+                powers = tuple(n - m for n, m in zip(orders, monomial, strict=False))
+                key = (*powers, *monomial[len(orders) :])
+                terms[key] = terms.get(key, 0) + number
+
+    def expression(self, factor: sp.Expr) -> sp.Expr:
+        """The sum times a factor, with each coefficient factored."""
+        # One product each, as SymPy would expand a number times a sum.
+        products = (
+            sp.Mul(factor, *self._factors(terms), *sp.Mul.make_args(self._generator(*generator)))
+            for generator, terms in self._sums.items()
+        )
+        return sp.Add(factor * self.rest, *products)
+
+    def use_erf(self) -> None:
+        """Write erfc as 1 - erf if no constant is left then, as in P(abs(X) < h)."""
+        constant: dict[tuple[int, ...], Any] = {}
+        tails = {g: terms for g, terms in self._sums.items() if g[0] == "tail"}
+        for terms, share in ((self._sums.get(_ONE, {}), 1), *((terms, sp.QQ(1, 2)) for terms in tails.values())):
+            for monomial, number in terms.items():
+                constant[monomial] = constant.get(monomial, 0) + share * number
+        if _ONE in self._sums and not any(constant.values()):
+            del self._sums[_ONE]
+            for (_, *at), terms in tails.items():
+                self._sums["centre", *at] = {monomial: -number for monomial, number in terms.items()}
+                del self._sums["tail", *at]
+
+    def _factors(self, terms: dict[tuple[int, ...], Any]) -> list[sp.Expr]:
+        terms = {monomial: number for monomial, number in terms.items() if number}
+        if not terms:
+            return [sp.S.Zero]
+        symbols = [*self._ring.symbols[:2], self._rho, sp.S.One, *self._ring.symbols[4:]]
+        factors = []
+        for i, (variance, deviation) in enumerate(zip(self._variances, self._deviations, strict=True)):
+            least = min(monomial[i] for monomial in terms)
+            step = 2 if all((monomial[i] - least) % 2 == 0 for monomial in terms) else 1
+            factors.append(deviation**least)
+            symbols[i] = deviation if step == 1 else variance
+            terms = {(*m[:i], (m[i] - least) // step, *m[i + 1 :]): number for m, number in terms.items()}
+        content = sp.QQ(gcd(*(c.numerator for c in terms.values())), lcm(*(c.denominator for c in terms.values())))
+        polynomial, power = self._over_s2(self._ring.from_dict({m: c / content for m, c in terms.items()}))
+        number, parts = polynomial.factor_list() if len(polynomial) > 1 else (1, [(polynomial, 1)])
+        factors += [part.as_expr(*symbols) ** exponent for part, exponent in parts]
+        return [sp.sympify(content * number), (1 - self._rho**2) ** power, *factors]
+
+    def _over_s2(self, polynomial: Element) -> tuple[Element, int]:
+        """The polynomial without w = 1 / (1 - rho^2), and the power of 1 - rho^2 to multiply it with."""
+        s2 = 1 - self.rho**2
+        power = -polynomial.degree(self.w)
+        if power:
+            parts = ((m[3], self._ring.from_dict({(*m[:3], 0, *m[4:]): c})) for m, c in polynomial.terms())
+            polynomial = sum((part * s2 ** (-power - n) for n, part in parts), start=self._ring.zero)
+        while polynomial.degree(self.rho) >= 2 and not polynomial.rem([s2]):
+            polynomial, power = polynomial.quo([s2])[0], power + 1
+        return polynomial, power
+
+    def _generator(self, kind: str, *at: Any) -> sp.Expr:
+        if kind == "one":
+            return sp.S.One
+        if kind in ("tail", "density", "centre"):
+            place, knot = at
+            h = knot.as_expr() / self._deviations[place]
+            return tail(h) if kind == "tail" else density(h) if kind == "density" else sp.erf(h / sp.sqrt(2)) / 2
+        t, s, sign = at
+        h, k = t.as_expr() / self._deviations[0], s.as_expr() / self._deviations[1]
+        rho = sign * self._rho
+        root = sp.sqrt(1 - rho**2)
+        if kind == "pair tail":
+            return BivariateTail(h, k, rho)
+        if kind == "left":
+            return density(h) * tail((k - rho * h) / root)
+        if kind == "right":
+            return density(k) * tail((h - rho * k) / root)
+        product = sp.Mul(*self._deviations)
+        return product * joint_density(t.as_expr(), s.as_expr(), rho, self._variances)

@@ -1,0 +1,216 @@
+"""Maps of two inputs: (u, v) centred normal with variances q1, q2 and correlation rho, the pre-activations of both.
+
+    kernel                 E[phi(u) psi(v)]
+    nngp                   sigma_w2 E[phi(u) phi(v)] + sigma_b2
+    ntk                    nngp + sigma_w2 E[phi'(u) phi'(v)] theta, theta that of the layer before
+    correlation            R = nngp / sqrt(q1 q2), a correlation at fixed points q1, q2 of the variance map
+    correlation_slope      dR/drho = sigma_w2 E[phi'(u) phi'(v)]
+    correlation_curvature  d^2R/drho^2 = sigma_w2 sqrt(q1 q2) E[phi''(u) phi''(v)], elementary for piecewise linear phi
+
+Derivatives come with their atoms: by Price's theorem, d/drho E[f(u) g(v)] = sqrt(q1 q2) E[f'(u) g'(v)].  rho may be
+given as -1, 0 or 1, which makes every map elementary.
+
+Sources: Cho and Saul 2009 (kernels), Poole et al. 2016 (correlation map), Jacot et al. 2018 (NTK).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import sympy as sp
+
+from gpsym.activation import Activation, common
+from gpsym.formula import Q1, Q2, RHO, SIGMA_B2, SIGMA_W2, THETA, Formula, Q, X, Y, exact
+from gpsym.gaussian import pair_expectation
+from gpsym.special import density
+
+__all__ = [
+    "correlation_curvature",
+    "correlation_map",
+    "correlation_rate",
+    "correlation_slope",
+    "kernel",
+    "nngp",
+    "ntk",
+]
+
+_DEVIATIONS = sp.sqrt(Q1) * sp.sqrt(Q2)
+
+
+def kernel(phi: Activation, psi: Activation | None = None, rho: Any = RHO) -> Formula:
+    """E[phi(u) psi(v)]; psi = phi if left out."""
+    other = psi or phi
+    return _formula(
+        "kernel",
+        r"\kappa(q_1, q_2, \rho)",
+        r"\mathbb{E}\left[\phi(u)\,\phi(v)\right]" if other == phi else r"\mathbb{E}\left[\phi(u)\,\psi(v)\right]",
+        (phi, other),
+        (),
+        _double_integral(phi, other),
+        lambda rho: _expectation(phi, other, 0, rho),
+        rho,
+        "Cho and Saul 2009, eq. 1",
+    )
+
+
+def nngp(phi: Activation, rho: Any = RHO) -> Formula:
+    """sigma_w2 E[phi(u) phi(v)] + sigma_b2, the kernel one layer on."""
+    return _formula(
+        "nngp",
+        r"K(q_1, q_2, \rho)",
+        r"\sigma_w^2\,\mathbb{E}\left[\phi(u)\,\phi(v)\right] + \sigma_b^2",
+        (phi, phi),
+        (SIGMA_W2, SIGMA_B2),
+        SIGMA_W2 * _double_integral(phi, phi) + SIGMA_B2,
+        lambda rho: SIGMA_W2 * _expectation(phi, phi, 0, rho) + SIGMA_B2,
+        rho,
+        "Lee et al. 2018, eq. 4",
+    )
+
+
+def ntk(phi: Activation, rho: Any = RHO) -> Formula:
+    """nngp + sigma_w2 E[phi'(u) phi'(v)] theta, the neural tangent kernel one layer on; theta is the present one."""
+    return _formula(
+        "ntk",
+        r"\Theta(q_1, q_2, \rho, \theta)",
+        r"\sigma_w^2\,\mathbb{E}\left[\phi(u)\,\phi(v)\right] + \sigma_b^2"
+        r" + \sigma_w^2\,\mathbb{E}\left[\phi'(u)\,\phi'(v)\right] \theta",
+        (phi, phi),
+        (SIGMA_W2, SIGMA_B2, THETA),
+        SIGMA_W2 * _double_integral(phi, phi)
+        + SIGMA_B2
+        + SIGMA_W2 * THETA * sp.Derivative(_double_integral(phi, phi), RHO) / _DEVIATIONS,
+        lambda rho: (
+            SIGMA_W2 * _expectation(phi, phi, 0, rho) + SIGMA_B2 + SIGMA_W2 * THETA * _expectation(phi, phi, 1, rho)
+        ),
+        rho,
+        "Jacot et al. 2018, theorem 1",
+    )
+
+
+def correlation_map(phi: Activation, rho: Any = RHO) -> Formula:
+    """R(rho) = (sigma_w2 E[phi(u) phi(v)] + sigma_b2) / sqrt(q1 q2).
+
+    The correlation one layer on where q1 and q2 are fixed points of the variance map, as q* is.
+    """
+    return _formula(
+        "correlation",
+        r"R(\rho)",
+        r"\left(\sigma_w^2\,\mathbb{E}\left[\phi(u)\,\phi(v)\right] + \sigma_b^2\right) / \sqrt{q_1 q_2}",
+        (phi, phi),
+        (SIGMA_W2, SIGMA_B2),
+        (SIGMA_W2 * _double_integral(phi, phi) + SIGMA_B2) / _DEVIATIONS,
+        lambda rho: _expectation(phi, phi, 0, rho, SIGMA_W2 / _DEVIATIONS) + SIGMA_B2 / _DEVIATIONS,
+        rho,
+        "Poole et al. 2016, eq. 5",
+    )
+
+
+def correlation_slope(phi: Activation, rho: Any = RHO) -> Formula:
+    """R'(rho) = sigma_w2 E[phi'(u) phi'(v)]; chi_1 at rho = 1 and q1 = q2."""
+    return _formula(
+        "correlation_slope",
+        r"R'(\rho)",
+        r"\sigma_w^2\,\mathbb{E}\left[\phi'(u)\,\phi'(v)\right]",
+        (phi, phi),
+        (SIGMA_W2,),
+        SIGMA_W2 * sp.Derivative(_double_integral(phi, phi), RHO) / _DEVIATIONS,
+        lambda rho: SIGMA_W2 * _expectation(phi, phi, 1, rho),
+        rho,
+        "Poole et al. 2016, eq. 6",
+    )
+
+
+def correlation_curvature(phi: Activation, rho: Any = RHO) -> Formula:
+    """R''(rho) = sigma_w2 sqrt(q1 q2) E[phi''(u) phi''(v)]; elementary for piecewise linear phi."""
+    return _formula(
+        "correlation_curvature",
+        r"R''(\rho)",
+        r"\sigma_w^2\,\sqrt{q_1 q_2}\,\mathbb{E}\left[\phi''(u)\,\phi''(v)\right]",
+        (phi, phi),
+        (SIGMA_W2,),
+        SIGMA_W2 * sp.Derivative(_double_integral(phi, phi), (RHO, 2)) / _DEVIATIONS,
+        lambda rho: _expectation(phi, phi, 2, rho, SIGMA_W2 * _DEVIATIONS),
+        rho,
+        "Price's theorem",
+    )
+
+
+@cache
+def correlation_rate(phi: Activation) -> Formula:
+    """A = sigma_w2 sum_k c_k^2 p(t_k / sqrt(q)) / (2 sqrt(pi)), c_k the jump of phi' at the knot t_k.
+
+    It is the coefficient of 1 - R(1 - eps) = eps - (4/3) A eps^(3/2) + ... at the edge of chaos, q1 = q2 = q: there
+    1 - rho_l ~ (3 / (2 A))^2 / l^2 for layer l.  Infinite where phi jumps.
+    """
+    kinks = sp.Add(*(c**2 * density(t / sp.sqrt(Q)) for t, c in phi.jumps(1)))
+    return Formula(
+        name="correlation_rate",
+        notation="A(q)",
+        meaning=r"\lim_{\rho \to 1} \sqrt{1 - \rho}\,R''(\rho)",
+        variables=(Q, *phi.parameters, SIGMA_W2),
+        conditions=phi.conditions,
+        definition=sp.Limit(sp.sqrt(1 - RHO) * correlation_curvature(phi).definition, RHO, 1),
+        expression=sp.oo if phi.jumps() else SIGMA_W2 * kinks / (2 * sp.sqrt(sp.pi)),
+        reference="gpsym",
+    )
+
+
+def _formula(
+    name: str,
+    notation: str,
+    meaning: str,
+    pair: tuple[Activation, Activation],
+    weights: tuple[sp.Symbol, ...],
+    definition: sp.Expr,
+    expression: Callable[[Any], sp.Expr],
+    rho: Any,
+    reference: str,
+) -> Formula:
+    rho = exact(rho)
+    parameters = dict.fromkeys(p for phi in pair for p in phi.parameters)
+    conditions = dict.fromkeys(c for phi in pair for c in phi.conditions)
+    return Formula(
+        name=name,
+        notation=notation,
+        meaning=meaning,
+        variables=(Q1, Q2, *((RHO,) if rho == RHO else ()), *parameters, *weights),
+        conditions=(*((1 - RHO**2,) if rho == RHO else ()), *conditions),
+        definition=_at(definition, rho),
+        expression=expression(rho),
+        reference=reference,
+        at_rho=expression if rho == RHO else None,
+    )
+
+
+def _at(definition: sp.Expr, rho: sp.Expr) -> sp.Expr:
+    """The definition at this correlation; at -1 and 1, where there is no joint density, as a limit."""
+    if rho == RHO:
+        return definition
+    return sp.Limit(definition, RHO, rho, "-" if rho == 1 else "+") if abs(rho) == 1 else definition.subs(RHO, rho)
+
+
+@cache
+def _expectation(
+    phi: Activation, psi: Activation, order: int, rho: Any, factor: sp.Expr = sp.S.One
+) -> sp.Expr:
+    """factor E[phi^(order)(u) psi^(order)(v)]."""
+    f, g = common(phi, psi)
+    return pair_expectation(f.derivative(order), g.derivative(order), (Q1, Q2), rho, factor)
+
+
+@cache
+def _double_integral(phi: Activation, psi: Activation) -> sp.Expr:
+    """E[phi(u) psi(v)] as integrals over u of integrals over v given u."""
+    inner = sp.Add(*_integrals(psi, Y, density(Y, Q2 * (1 - RHO**2), RHO * sp.sqrt(Q2 / Q1) * X)))
+    return sp.Add(*_integrals(phi, X, density(X, Q1) * inner))
+
+
+def _integrals(phi: Activation, x: sp.Symbol, weight: sp.Expr) -> list[sp.Expr]:
+    return [
+        sp.Integral(sp.Add(*(c * x**n for n, c in enumerate(piece))) * weight, (x, lower, upper))
+        for lower, upper, piece in phi.intervals
+        if piece
+    ]

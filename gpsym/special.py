@@ -1,0 +1,208 @@
+"""The special functions that name Gaussian expectations, as SymPy Functions.
+
+    TailMoment(n, h)          H_n(h) = E[(Z - h)_+^n]
+    BivariateTail(h, k, rho)  L(h, k; rho) = P(X > h, Y > k)
+
+Z is standard normal; X and Y are, with correlation rho in [-1, 1].  h and k are real or infinite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import mpmath
+import sympy as sp
+
+__all__ = ["BivariateTail", "TailMoment", "bivariate_tail", "combined", "density", "joint_density", "ramp_moments", "tail"]
+
+
+def density(x: sp.Expr, variance: sp.Expr = sp.S.One, mean: sp.Expr = sp.S.Zero) -> sp.Expr:
+    """Density of N(mean, variance) at x."""
+    return sp.exp(-((x - mean) ** 2) / (2 * variance)) / sp.sqrt(2 * sp.pi * variance)
+
+
+def joint_density(
+    x: sp.Expr, y: sp.Expr, rho: sp.Expr, variances: tuple[sp.Expr, sp.Expr] = (sp.S.One, sp.S.One)
+) -> sp.Expr:
+    """Density of a centred normal pair of these variances and correlation rho at (x, y), abs(rho) < 1."""
+    q1, q2 = variances
+    c, s2 = rho * sp.sqrt(q1) * sp.sqrt(q2), 1 - rho**2
+    square = q2 * x**2 - 2 * c * x * y + q1 * y**2
+    if x == y:
+        square = x**2 * (q1 - 2 * c + q2)
+    return sp.exp(-square / (2 * q1 * q2 * s2)) / (2 * sp.pi * sp.sqrt(q1) * sp.sqrt(q2) * sp.sqrt(s2))
+
+
+def tail(h: sp.Expr) -> sp.Expr:
+    """P(Z > h)."""
+    return sp.erfc(h / sp.sqrt(2)) / 2
+
+
+class TailMoment(sp.Function):
+    """H_n(h) = E[(Z - h)_+^n], n = 0, 1, 2, ...
+
+    H_0 is the tail probability, H_n = (n - 1) H_(n-2) - h H_(n-1) and dH_n/dh = -n H_(n-1); in the terms of
+    Abramowitz and Stegun 7.2, H_n(h) = n! 2^(n/2 - 1) i^n erfc(h / sqrt 2).
+
+    >>> TailMoment(2, sp.Symbol("h")).rewrite(sp.erfc)
+    -sqrt(2)*h*exp(-h**2/2)/(2*sqrt(pi)) + (h**2 + 1)*erfc(sqrt(2)*h/2)/2
+    >>> TailMoment(1, 0)
+    sqrt(2)/(2*sqrt(pi))
+    """
+
+    nargs = 2
+
+    @classmethod
+    def eval(cls, n: Any, h: Any) -> sp.Expr | None:
+        if n.is_integer is False or n.is_negative:
+            raise ValueError(f"TailMoment: need an order n = 0, 1, 2, ..., got {n}; pass one.")
+        if h is sp.oo:
+            return sp.S.Zero
+        if h is -sp.oo:
+            return sp.S.One if n.is_zero else sp.oo if n.is_positive else None
+        if h.is_zero:
+            return 2 ** (n / 2 - 1) * sp.gamma((n + 1) / 2) / sp.sqrt(sp.pi)
+        return None
+
+    def fdiff(self, argindex: int = 1) -> sp.Expr:
+        n, h = self.args
+        if argindex != 2:
+            raise sp.ArgumentIndexError(self, argindex)
+        return -n * TailMoment(n - 1, h) if n.is_positive else -density(h)  # type: ignore[arg-type]
+
+    def _eval_rewrite_as_erfc(self, n: Any, h: Any, **_: Any) -> sp.Expr:
+        if not n.is_Integer:
+            return self
+        at_tail, at_density = ramp_moments(h)(int(n))
+        return sp.factorial(n) * (sp.factor(at_tail) * tail(h) + sp.factor(at_density) * density(h))
+
+    def _eval_evalf(self, prec: int) -> sp.Expr:
+        elementary = self.rewrite(sp.erfc)
+        return self if elementary == self else elementary._eval_evalf(prec)
+
+    def _eval_is_extended_nonnegative(self) -> bool | None:
+        return self.args[1].is_extended_real
+
+    def _latex(self, printer: Any, exp: str | None = None) -> str:
+        n, h = map(printer.doprint, self.args)
+        return rf"H_{{{n}}}{'' if exp is None else f'^{{{exp}}}'}\left({h}\right)"
+
+
+def ramp_moments(h: Any) -> Callable[[int], tuple[Any, Any]]:
+    """n -> E[r_n(Z - h)] as coefficients of P(Z > h) and of the density at h, for every integer n.
+
+    r_n(x) is x^n / n! for x > 0 and 0 for x < 0, r_(-1) is Dirac's delta and r_n' = r_(n-1); n T_n = T_(n-2) - h T_(n-1).
+    """
+
+    @cache
+    def t(n: int) -> tuple[Any, Any]:
+        if n in (0, -1):
+            return n + 1, -n
+        if n > 0:
+            return combined((sp.QQ(1, n), t(n - 2)), (-sp.QQ(1, n) * h, t(n - 1)))
+        return combined((n + 2, t(n + 2)), (h, t(n + 1)))
+
+    return t
+
+
+def combined(*terms: tuple[Any, tuple]) -> tuple:
+    """The sum of factor * coefficients over the terms."""
+    return tuple(map(sum, zip(*([factor * c for c in coefficients] for factor, coefficients in terms), strict=True)))
+
+
+class BivariateTail(sp.Function):
+    """L(h, k; rho) = P(X > h, Y > k), symmetric in h and k.
+
+    dL/drho is the joint density (Plackett 1954), dL/dh = -p(h) P(Y > k given X = h).  It is elementary at rho = -1, 0
+    and 1, at h = k = 0, and where h or k is infinite; otherwise it is written as an integral over the correlation,
+    L = Q(h) Q(k) + int_0^rho joint density dr.
+
+    >>> rho = sp.Symbol("rho", real=True)
+    >>> BivariateTail(0, 0, rho), BivariateTail(1, -sp.oo, rho)
+    (asin(rho)/(2*pi) + 1/4, erfc(sqrt(2)/2)/2)
+    """
+
+    nargs = 3
+
+    @classmethod
+    def eval(cls, h: Any, k: Any, rho: Any) -> sp.Expr | None:
+        if rho.is_number and (abs(rho) > 1) == True:  # noqa: E712 (a SymPy truth value)
+            raise ValueError(f"BivariateTail: need a correlation from -1 to 1, got {rho}; pass one.")
+        for one, other in ((h, k), (k, h)):
+            if one is sp.oo:
+                return sp.S.Zero
+            if one is -sp.oo:
+                return tail(other)
+        if rho.is_zero:
+            return tail(h) * tail(k)
+        if h.is_zero and k.is_zero:
+            return sp.Rational(1, 4) + sp.asin(rho) / (2 * sp.pi)
+        if rho is sp.S.One:
+            return tail(sp.Max(h, k))
+        if rho is sp.S.NegativeOne:
+            return sp.S.Zero if (h + k).is_nonnegative else tail(h) - tail(sp.Max(h, -k))
+        if sp.default_sort_key(k) < sp.default_sort_key(h):
+            return cls(k, h, rho)
+        return None
+
+    def fdiff(self, argindex: int = 1) -> sp.Expr:
+        h, k, rho = self.args
+        if argindex == 3:
+            return joint_density(h, k, rho)  # type: ignore[arg-type]
+        if argindex == 2:
+            h, k = k, h
+        return -density(h) * tail((k - rho * h) / sp.sqrt(1 - rho**2))  # type: ignore[arg-type, operator]
+
+    def _eval_rewrite_as_Integral(self, h: Any, k: Any, rho: Any, **_: Any) -> sp.Expr:
+        r = sp.Dummy("r", real=True)
+        return tail(h) * tail(k) + sp.Integral(joint_density(h, k, r), (r, 0, rho))
+
+    def _eval_evalf(self, prec: int) -> sp.Expr:
+        if not all(argument.is_number and argument.is_extended_real for argument in self.args):
+            return self
+        ctx = mpmath.MPContext()
+        ctx.prec = prec + 10
+        value = bivariate_tail(ctx, *(ctx.mpf(argument._to_mpmath(prec + 10)) for argument in self.args))
+        return sp.Float(mpmath.mpf(value), precision=prec)
+
+    def _eval_is_extended_nonnegative(self) -> bool | None:
+        return all(argument.is_extended_real for argument in self.args) or None
+
+    def _latex(self, printer: Any, exp: str | None = None) -> str:
+        h, k, rho = map(printer.doprint, self.args)
+        return rf"L{'' if exp is None else f'^{{{exp}}}'}\left({h}, {k}; {rho}\right)"
+
+
+def bivariate_tail(ctx: Any, h: Any, k: Any, rho: Any) -> Any:
+    """L(h, k; rho) for finite numbers of an mpmath context, to its precision.
+
+    L = P(h < X < -k) + int_(-1)^rho joint density dr, in r = sin(theta): two summands that are not negative, so
+    nothing cancels.  The integrand is largest at r = h / k or k / h; there the interval is cut, as tanh-sinh
+    quadrature resolves narrow peaks at ends only.
+    """
+    if not -1 <= rho <= 1:
+        return ctx.nan
+
+    def q(x: Any) -> Any:
+        return ctx.erfc(x / ctx.sqrt(2)) / 2
+
+    def exponent(theta: Any) -> Any:
+        sine, cosine2 = ctx.sin(theta), ctx.cos(theta) ** 2
+        # The two forms of -(h^2 + k^2 - 2 h k sine) / (2 cosine^2) are exact next to one end each.
+        sign = 1 if sine > 0 else -1
+        square = (h - sign * k) ** 2 / (2 * cosine2) if h != sign * k else ctx.zero
+        return -square - sign * h * k / (1 + sign * sine)
+
+    least = 0 if h + k >= 0 else q(h) - q(-k) if h > 0 or k > 0 else 1 - q(-h) - q(-k)
+    if rho == -1:
+        return ctx.mpf(least)
+    ratio = min(h / k, k / h, key=abs) if h and k else ctx.zero
+    end = ctx.asin(rho)
+    peak = ctx.asin(ratio) if -1 < ratio < rho else end
+    # The rule's tolerance is absolute: so the integrand is scaled to 1 at its peak.
+    top = exponent(peak) if ctx.cos(peak) else -h * k / 2
+    cuts = [-ctx.pi / 2, *([peak] if peak < end else []), end]
+    integral = ctx.quad(lambda theta: ctx.exp(exponent(theta) - top) if ctx.cos(theta) else 0, cuts, maxdegree=12)
+    return least + ctx.exp(top) * integral / (2 * ctx.pi)
