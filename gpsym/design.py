@@ -72,9 +72,10 @@ class CriticalInit:
     def to_dict(self) -> dict[str, Any]:
         """The design as plain JSON types; an activation that is no named member is written out in pieces."""
         numbers = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "phi"}
-        parts = ("knots", "slopes", "intercepts")
-        pieces = {} if self.is_member else {p: [str(n) for n in getattr(self.phi, p)] for p in parts}
-        return {"activation": self.activation, **numbers, **pieces}
+        if self.is_member:
+            return {"activation": self.activation, **numbers}
+        pieces = [[str(c) for c in piece] for piece in self.phi.pieces]
+        return {"activation": self.activation, **numbers, "knots": list(map(str, self.phi.knots)), "pieces": pieces}
 
     def to_json(self) -> str:
         """The design as a JSON object; every float64 digit is kept."""
@@ -86,8 +87,7 @@ class CriticalInit:
         if not isinstance(data, Mapping):
             raise ValueError(f"CriticalInit: need a JSON object, got {data!r}; pass what to_dict writes.")
         names = [f.name for f in dataclasses.fields(cls) if f.name != "phi"]
-        pieces = ["knots", "slopes", "intercepts"]
-        missing = [n for n in ("activation", *names, *(pieces if "knots" in data else ())) if n not in data]
+        missing = [n for n in ("activation", *names, *(["pieces"] if "knots" in data else [])) if n not in data]
         if missing:
             raise ValueError(f"CriticalInit: need the field {missing[0]!r}, got {', '.join(data)}; add it.")
         for n in names:
@@ -98,7 +98,7 @@ class CriticalInit:
             if data[n] < 0 or (bound == "> 0" and data[n] == 0):
                 raise ValueError(f"CriticalInit: need {n} {bound}, got {data[n]}; correct it.")
         if "knots" in data:
-            phi = Activation(*(data[p] for p in pieces), name=data["activation"])
+            phi = Activation(data["knots"], data["pieces"], name=data["activation"])
         else:
             phi = member(data["activation"], tau=data["tau"], m=data["m"])
         if phi.parameters:
@@ -146,8 +146,9 @@ def edge_of_chaos(
     q_star      pre-activation variance of the hidden layers, > 0.
     tau, m      threshold and clip level, each in place of the wish that it answers to.
 
-    Raises ValueError for a wish out of its range, missing or one too many, and where no edge of chaos exists
-    (sigma_b2 would be negative; for tau >= 0 it never is).
+    Raises ValueError for a wish out of its range, missing or one too many, and where no edge of chaos exists:
+    phi jumps, so that chi_1 is infinite, or sigma_b2 would be negative (for the named activations of Price et al.
+    and tau >= 0 it never is).
 
     Source: the conditions are those of Price et al. 2024, section 3.
 
@@ -158,6 +159,12 @@ def edge_of_chaos(
     if not {TAU, M}.issuperset(family.parameters):
         names = ", ".join(str(p) for p in family.parameters if p not in (TAU, M))
         raise ValueError(f"edge_of_chaos: need numbers for {names} of {family.name}, got symbols; use subs first.")
+    if jumps := family.jumps():
+        knot, jump = jumps[0]
+        raise ValueError(
+            f"edge_of_chaos: need a continuous activation, got {family.name}, which jumps by {jump} at {knot}: so "
+            "chi_1 = infinity for every sigma_w2 > 0; choose a continuous one, such as soft-threshold."
+        )
     point = {Q: require("edge_of_chaos", {sp.Symbol("q_star", positive=True): q_star}, ()).popitem()[1]}
 
     zeros = maps.sparsity(family).expression

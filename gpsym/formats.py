@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 
 import sympy as sp
 
 from gpsym.formula import Formula
 from gpsym.numeric import source
+from gpsym.special import BivariateTail
 from gpsym.typeset import latex, left_side, mathml
 
 __all__ = ["FORMATS", "format_formula"]
@@ -19,10 +21,12 @@ def format_formula(formula: Formula, style: str) -> str:
 
     text    name = expression, laid out with Unicode.
     latex   notation = expression, without delimiters.
-    sympy   the expression alone, as sympy.sympify reads it back.
+    sympy   the expression alone, as sympy.sympify reads it back; a bivariate tail as its one-dimensional Integral.
     mathml  presentation MathML of notation = expression in a <math> element.
     python  a function on floats that needs the math module only.
     torch   a function on tensors that needs torch only.
+    jax     a function on arrays that needs jax only; its accuracy is that of the arrays' dtype.
+    c       a C99 function on doubles that needs the math library only.
     json    name, variables, definition, expression (as sympy and as latex) and reference.
 
     Raises ValueError for an unknown format.
@@ -46,25 +50,32 @@ def _mathml(formula: Formula) -> str:
     return f'<math xmlns="http://www.w3.org/1998/Math/MathML" display="block">{equation}</math>'
 
 
+def _sympy(formula: Formula) -> str:
+    return str(formula.expression.rewrite(BivariateTail, sp.Integral))
+
+
 def _json(formula: Formula) -> str:
     fields = {
         "name": formula.name,
         "variables": [str(v) for v in formula.variables],
         "conditions": [f"{c} >= 0" for c in formula.conditions],
         "definition": str(formula.definition),
-        "expression": str(formula.expression),
+        "expression": _sympy(formula),
         "latex": _latex(formula),
         "reference": formula.reference,
     }
     return json.dumps(fields, indent=2)
 
 
+def _code(language: str, formula: Formula) -> str:
+    return source(formula, language).rstrip()
+
+
 FORMATS: dict[str, Callable[[Formula], str]] = {
     "text": _text,
     "latex": _latex,
-    "sympy": lambda formula: str(formula.expression),
+    "sympy": _sympy,
     "mathml": _mathml,
-    "python": lambda formula: source(formula, "python").rstrip(),
-    "torch": lambda formula: source(formula, "torch").rstrip(),
+    **{language: partial(_code, language) for language in ("python", "torch", "jax", "c")},
     "json": _json,
 }

@@ -45,7 +45,7 @@ class Formula:
     """One quantity as it is defined and as it was derived.
 
     name        identifier of the quantity, such as "slope".
-    notation    LaTeX of the left-hand side, such as "V'(q)".
+    notation    LaTeX of the left-hand side, a letter with index, primes and arguments, such as "V'(q)".
     meaning     LaTeX of the definition in the field's notation.
     variables   the symbols it depends on, in the order in which functions take them.
     conditions  expressions in the variables that must be >= 0, besides what the symbols declare.
@@ -65,9 +65,9 @@ class Formula:
     reference: str
     at_rho: Callable[[sp.Expr], sp.Expr] | None = field(default=None, compare=False, repr=False)
 
-    def renamed(self, name: str, notation: str) -> Formula:
+    def renamed(self, name: str) -> Formula:
         """The same formula under another name."""
-        return replace(self, name=name, notation=notation)
+        return replace(self, name=name)
 
     @property
     def variances(self) -> tuple[sp.Symbol, ...]:

@@ -245,14 +245,12 @@ class _Total:
             h = knot.as_expr() / self._deviations[place]
             return tail(h) if kind == "tail" else density(h) if kind == "density" else sp.erf(h / sp.sqrt(2)) / 2
         t, s, sign = at
-        h, k = t.as_expr() / self._deviations[0], s.as_expr() / self._deviations[1]
-        rho = sign * self._rho
-        root = sp.sqrt(1 - rho**2)
+        (x, y), (d1, d2), rho = (t.as_expr(), s.as_expr()), self._deviations, sign * self._rho
         if kind == "pair tail":
-            return BivariateTail(h, k, rho)
+            return BivariateTail(x / d1, y / d2, rho)
+        if kind == "joint density":
+            return d1 * d2 * joint_density(x, y, rho, self._variances)
+        scale = d1 * d2 * sp.sqrt(1 - rho**2)
         if kind == "left":
-            return density(h) * tail((k - rho * h) / root)
-        if kind == "right":
-            return density(k) * tail((h - rho * k) / root)
-        product = sp.Mul(*self._deviations)
-        return product * joint_density(t.as_expr(), s.as_expr(), rho, self._variances)
+            return density(x / d1) * tail((d1 * y - d2 * rho * x) / scale)
+        return density(y / d2) * tail((d2 * x - d1 * rho * y) / scale)

@@ -1,7 +1,7 @@
 """From a formula to numbers: the one path, for every backend, and the only table of functions.
 
-`source` writes a formula as Python code with common subexpressions named, `lambdify` runs that very code on
-arrays, and `evaluate` runs it in mpmath at whatever precision the asked digits need.
+`source` writes a formula as code with common subexpressions named, `lambdify` runs that very code on arrays, and
+`evaluate` runs it in mpmath at whatever precision the asked digits need.
 """
 
 from __future__ import annotations
@@ -9,15 +9,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache, lru_cache, reduce
 from typing import Any, ClassVar
 
 import mpmath
 import sympy as sp
+from sympy.printing.c import C99CodePrinter
+from sympy.printing.codeprinter import CodePrinter
 from sympy.printing.numpy import SciPyPrinter
 from sympy.printing.pycode import MpmathPrinter, PythonCodePrinter
 
-from gpsym.formula import Formula, exact, require
+from gpsym.formula import RHO, Formula, exact, require
+from gpsym.special import BivariateTail, TailMoment, bivariate_tail
 
 __all__ = ["BACKENDS", "Mpf", "at_precision", "context", "evaluate", "lambdify", "precise", "source", "to_mpf"]
 
@@ -25,13 +28,67 @@ __all__ = ["BACKENDS", "Mpf", "at_precision", "context", "evaluate", "lambdify",
 Mpf = Any  # a number of some mpmath context, each of which has a type of its own
 
 
-class _TorchPrinter(PythonCodePrinter):
-    """Tensor code.  SymPy's own torch printer calls torch.sqrt on numbers, lacks erfc and imports torch."""
+def _bivariate_tail_call(printer: CodePrinter, expr: BivariateTail) -> str:
+    return f"bivariate_tail({', '.join(map(printer.doprint, expr.args))})"
 
-    _kf: ClassVar = {"exp": "torch.exp", "erf": "torch.special.erf", "erfc": "torch.special.erfc"}
+
+class _PythonPrinter(PythonCodePrinter):
+    _print_BivariateTail = _bivariate_tail_call
+
+
+class _NumpyPrinter(SciPyPrinter):
+    _print_BivariateTail = _bivariate_tail_call
+
+    def _print_Max(self, expr: sp.Max) -> str:
+        return _nested_maximum("numpy.maximum", self, expr)
+
+
+class _MpmathPrinter(MpmathPrinter):
+    def _print_BivariateTail(self, expr: BivariateTail) -> str:
+        return f"mpmath.{_bivariate_tail_call(self, expr)}"
+
+
+class _CPrinter(C99CodePrinter):
+    _print_BivariateTail = _bivariate_tail_call
+
+
+class _ArrayPrinter(PythonCodePrinter):
+    """Code for an array library whose functions take no Python numbers, hence roots of numbers are folded first."""
+
+    library: ClassVar[str]
+    _print_BivariateTail = _bivariate_tail_call
 
     def _print_Pow(self, expr: sp.Pow, rational: bool = False) -> str:
-        return self._hprint_Pow(expr, rational=rational, sqrt="torch.sqrt")
+        return self._hprint_Pow(expr, rational=rational, sqrt=f"{self.library}.sqrt")
+
+    def _print_Max(self, expr: sp.Max) -> str:
+        return _nested_maximum(f"{self.library}.maximum", self, expr)
+
+
+class _TorchPrinter(_ArrayPrinter):
+    """Tensor code.  SymPy's own torch printer calls torch.sqrt on numbers, lacks erfc and imports torch."""
+
+    library = "torch"
+    _kf: ClassVar = {
+        "exp": "torch.exp",
+        "erf": "torch.special.erf",
+        "erfc": "torch.special.erfc",
+        "asin": "torch.asin",
+    }
+
+
+class _JaxPrinter(_ArrayPrinter):
+    library = "jax.numpy"
+    _kf: ClassVar = {
+        "exp": "jax.numpy.exp",
+        "erf": "jax.scipy.special.erf",
+        "erfc": "jax.scipy.special.erfc",
+        "asin": "jax.numpy.arcsin",
+    }
+
+
+def _nested_maximum(function: str, printer: CodePrinter, expr: sp.Max) -> str:
+    return reduce(lambda a, b: f"{function}({a}, {b})", map(printer.doprint, expr.args))
 
 
 def _fold_constants(expression: Any) -> sp.Expr:
@@ -50,19 +107,88 @@ def _fold_constants(expression: Any) -> sp.Expr:
 
 @dataclass(frozen=True)
 class _Backend:
-    printer: Callable[[], PythonCodePrinter]
+    """A language: its printer, the modules it imports, whether constants are folded, and names for `_TAIL`."""
+
+    printer: Callable[[], CodePrinter]
     imports: tuple[str, ...]
-    prepare: Callable[[sp.Expr], sp.Expr] = lambda expression: expression
+    fold: bool = False
+    names: tuple[str, ...] = ()  # of atanh, exp, erfc
 
 
 # The settings make the printers qualify every name with its module, as in scipy.special.erfc.
 _QUALIFIED = {"fully_qualified_modules": True}
 BACKENDS = {
-    "python": _Backend(lambda: PythonCodePrinter(_QUALIFIED), ("math",)),
-    "numpy": _Backend(lambda: SciPyPrinter(_QUALIFIED), ("numpy", "scipy.special"), _fold_constants),
-    "mpmath": _Backend(lambda: MpmathPrinter(_QUALIFIED), ("mpmath",)),
-    "torch": _Backend(lambda: _TorchPrinter(_QUALIFIED), ("torch",), _fold_constants),
+    "python": _Backend(
+        lambda: _PythonPrinter(_QUALIFIED), ("math",), names=("math.atanh", "math.exp", "math.erfc")
+    ),
+    "numpy": _Backend(
+        lambda: _NumpyPrinter(_QUALIFIED),
+        ("numpy", "scipy.special"),
+        fold=True,
+        names=("numpy.arctanh", "numpy.exp", "scipy.special.erfc"),
+    ),
+    "mpmath": _Backend(lambda: _MpmathPrinter(_QUALIFIED), ("mpmath",)),
+    "torch": _Backend(
+        lambda: _TorchPrinter(_QUALIFIED),
+        ("torch",),
+        fold=True,
+        names=("torch.atanh", "torch.exp", "torch.special.erfc"),
+    ),
+    "jax": _Backend(
+        lambda: _JaxPrinter(_QUALIFIED),
+        ("jax", "jax.scipy.special"),
+        fold=True,
+        names=("jax.numpy.arctanh", "jax.numpy.exp", "jax.scipy.special.erfc"),
+    ),
+    "c": _Backend(_CPrinter, ("math.h",), fold=True),
 }
+
+# Gauss-Legendre nodes and weights of order 16 on (-1, 1), the positive half; numpy.polynomial.legendre.leggauss(16).
+_NODES = (
+    (0.09501250983763744, 0.1894506104550685),
+    (0.2816035507792589, 0.18260341504492358),
+    (0.45801677765722737, 0.16915651939500254),
+    (0.6178762444026438, 0.14959598881657674),
+    (0.755404408355003, 0.12462897125553387),
+    (0.8656312023878318, 0.09515851168249279),
+    (0.9445750230732326, 0.062253523938647894),
+    (0.9894009349916499, 0.027152459411754096),
+)
+
+# P(X > h, Y > k) = Q(h) Q(k) + int_0^rho joint density dr, and with r = tanh(y), c = cosh(y) the integral is that of
+# exp(-c ((h - k)^2 e^y + (h + k)^2 e^-y) / 4) / (2 pi c), which changes on the scale of 1 in y whatever h, k and rho.
+_TAIL = """def bivariate_tail(h, k, rho):
+    # P(X > h, Y > k) for standard normal X, Y of correlation rho in (-1, 1); absolute error about 1e-15.
+    nodes = (
+        {nodes},
+    )
+    end, total = {atanh}(rho), 0.0
+    for panel in range(8):
+        for node, weight in nodes:
+            for place in (1.0 - node, 1.0 + node):
+                up = {exp}(end * (panel + place / 2) / 8)
+                cosh = (up + 1 / up) / 2
+                total = total + weight / cosh * {exp}(-cosh / 4 * ((h - k) * (h - k) * up + (h + k) * (h + k) / up))
+    return {erfc}(h * {half_root}) * {erfc}(k * {half_root}) / 4 + end * total / {scale}
+"""
+
+_TAIL_C = """static double bivariate_tail(double h, double k, double rho) {{
+    /* P(X > h, Y > k) for standard normal X, Y of correlation rho in (-1, 1); absolute error about 1e-15. */
+    static const double nodes[8][2] = {{
+        {nodes}
+    }};
+    const double end = atanh(rho);
+    double total = 0.0;
+    for (int panel = 0; panel < 8; panel++)
+        for (int i = 0; i < 8; i++)
+            for (int side = -1; side <= 1; side += 2) {{
+                const double up = exp(end * (panel + (1 + side * nodes[i][0]) / 2) / 8);
+                const double c = (up + 1 / up) / 2;
+                total += nodes[i][1] / c * exp(-c / 4 * ((h - k) * (h - k) * up + (h + k) * (h + k) / up));
+            }}
+    return erfc(h * {half_root}) * erfc(k * {half_root}) / 4 + end * total / {scale};
+}}
+"""
 
 
 def _backend(name: str) -> _Backend:
@@ -73,23 +199,46 @@ def _backend(name: str) -> _Backend:
 
 @cache
 def source(formula: Formula, backend: str = "numpy") -> str:
-    """Python source of a function of `formula.variables`, named like the formula, with its imports.
+    """Source of a function of `formula.variables`, named like the formula, with its imports.
 
-    backend  "python" (math, scalars), "numpy" (with scipy.special), "mpmath" or "torch".
+    backend  "python" (math, scalars), "numpy" (with scipy.special), "mpmath", "torch", "jax", or "c" (C99, double).
 
-    Raises ValueError for an unknown backend.
+    Raises ValueError for an unknown backend, and for mpmath where there is a bivariate tail, which mpmath lacks.
     """
-    imports = "\n".join(f"import {module}" for module in _backend(backend).imports)
-    return f"{imports}\n\n\n{_function(formula.name, formula.variables, formula.expression, backend)}"
+    language = _backend(backend)
+    parts = [_function(formula.name, formula.variables, formula.expression, backend)]
+    if formula.expression.has(BivariateTail):
+        if backend == "mpmath":
+            raise ValueError("numeric: need a formula without bivariate tail for mpmath code, got one; use evaluate.")
+        parts.insert(0, _tail_source(language))
+    if backend == "c":
+        return "\n\n".join(["#include <math.h>", *parts])
+    return "\n\n\n".join(["\n".join(f"import {module}" for module in language.imports), *parts])
+
+
+def _tail_source(language: _Backend) -> str:
+    numbers = {"half_root": repr(math.sqrt(0.5)), "scale": repr(32 * math.pi)}
+    if not language.names:
+        return _TAIL_C.format(nodes=",\n        ".join(f"{{{x!r}, {w!r}}}" for x, w in _NODES), **numbers)
+    names = dict(zip(("atanh", "exp", "erfc"), language.names, strict=True))
+    return _TAIL.format(nodes=",\n        ".join(map(repr, _NODES)), **names, **numbers)
 
 
 @cache
 def _function(name: str, variables: tuple[sp.Symbol, ...], expression: sp.Expr, backend: str) -> str:
-    printer = BACKENDS[backend].printer()
+    language = BACKENDS[backend]
+    printer = language.printer()
+    expression = expression.replace(TailMoment, lambda n, h: TailMoment(n, h).rewrite(sp.erfc))
     names = sp.numbered_symbols("t", exclude=[sp.Symbol(str(v)) for v in variables])
-    steps, (result,) = sp.cse(BACKENDS[backend].prepare(expression), symbols=names, order="none")
+    folded = _fold_constants(expression) if language.fold else expression
+    steps, (result,) = sp.cse(folded, symbols=names, order="none")
+    arguments = [printer.doprint(v) for v in variables]
+    if backend == "c":
+        body = [f"const double {symbol} = {printer.doprint(value)};" for symbol, value in steps]
+        head = f"double {name}({', '.join(f'double {v}' for v in arguments)}) {{"
+        return "\n    ".join([head, *body, f"return {printer.doprint(result)};"]) + "\n}\n"
     body = [f"{symbol} = {printer.doprint(value)}" for symbol, value in steps]
-    lines = [f"def {name}({', '.join(map(str, variables))}):", *body, f"return {printer.doprint(result)}"]
+    lines = [f"def {name}({', '.join(arguments)}):", *body, f"return {printer.doprint(result)}"]
     return "\n    ".join(lines) + "\n"
 
 
@@ -161,16 +310,20 @@ def evaluate(formula: Formula, values: Mapping[str, Any], digits: int = 17) -> M
     if missing:
         raise ValueError(f"{formula.name}: need a value for {', '.join(missing)}; pass one.")
     numbers = require(formula.name, {v: values[str(v)] for v in formula.variables}, formula.conditions)
-    return precise(formula.expression, numbers, digits)
+    at_end = formula.at_rho and abs(numbers[RHO]) == 1
+    expression = formula.at_rho(numbers[RHO]) if formula.at_rho and at_end else formula.expression
+    return precise(expression, numbers, digits)
 
 
 def precise(expression: sp.Expr, values: Mapping[sp.Symbol, Any], digits: int = 17) -> Mpf:
     """A closed form at one point, to `digits` correct significant digits.
 
-    The precision starts where no number is absorbed by another, not even in their fourth powers, and is doubled
-    until two evaluations agree, so cancellation costs time and not digits.  Zero is returned where the expression
+    The precision starts where no number is absorbed by another, not even in their fourth powers, and grows until two
+    evaluations, 128 bits and then factors of two apart, agree, so cancellation costs time and not digits.  Zero is returned where the expression
     vanishes with the values that are 0, and where 2^16 bits more show nothing else, as far below float64's range.
     """
+    if expression is sp.oo:
+        return context(64).inf
     numbers: dict[Any, Any] = {symbol: exact(value) for symbol, value in values.items()}
     sizes = [n.p.bit_length() - n.q.bit_length() for n in (*numbers.values(), sp.S.One) if n != 0]
     bits = math.ceil(digits * math.log2(10)) + 16 + 4 * (max(sizes) - min(sizes))
@@ -185,7 +338,7 @@ def precise(expression: sp.Expr, values: Mapping[sp.Symbol, Any], digits: int = 
         tolerance = abs(value) / mpmath.mpf(10) ** (digits + 1)
         if value != 0 and previous is not None and abs(value - previous) <= tolerance:
             return value
-        precision, previous = 2 * precision, value
+        precision, previous = precision + 128 if previous is None else 2 * precision, value
     return context(precision).zero
 
 
@@ -205,8 +358,8 @@ class _Functions:
     """
 
     def __init__(self, ctx: mpmath.MPContext):
-        self.mpf, self.sqrt, self.erf, self.pi, self._ctx = ctx.mpf, ctx.sqrt, ctx.erf, ctx.pi, ctx
-        self.inf, self.ninf = ctx.inf, ctx.ninf
+        self.mpf, self.sqrt, self.erf, self.asin, self.pi = ctx.mpf, ctx.sqrt, ctx.erf, ctx.asin, ctx.pi
+        self.inf, self.ninf, self._ctx = ctx.inf, ctx.ninf, ctx
 
     def exp(self, x: Mpf) -> Mpf:
         return self._ctx.zero if x < -1e16 else self._ctx.exp(x)
@@ -215,6 +368,9 @@ class _Functions:
         if abs(x) > 1e8:
             return self._ctx.mpf(0 if x > 0 else 2)
         return self._ctx.erfc(x)
+
+    def bivariate_tail(self, h: Mpf, k: Mpf, rho: Mpf) -> Mpf:
+        return bivariate_tail(self._ctx, h, k, rho)
 
 
 @lru_cache(maxsize=4096)

@@ -13,6 +13,7 @@ import sympy as sp
 from sympy.printing.mathml import MathMLPresentationPrinter
 
 from gpsym.formula import SIGMA_B2, SIGMA_W2, TAU, Formula, Q, X
+from gpsym.special import BivariateTail
 
 __all__ = ["Root", "applied", "latex", "left_side", "mathml", "paper_form"]
 
@@ -99,13 +100,19 @@ class _Printer(MathMLPresentationPrinter):
     def _print_Root(self, expr: Root) -> Any:
         return self._element("msqrt", self._print(expr.args[0]))
 
+    def _print_BivariateTail(self, expr: BivariateTail) -> Any:
+        h, k, rho = map(self._print, expr.args)
+        comma, semicolon = self._element("mo", ","), self._element("mo", ";")
+        arguments = self._row(self._element("mo", "("), h, comma, k, semicolon, rho, self._element("mo", ")"))
+        return self._row(self._element("mi", "L"), arguments)
+
     def _print_Exp1(self, e: Any) -> Any:
         return self._element("mi", "e")
 
     def _print_exp(self, expr: sp.exp) -> Any:
         """e^(-a/b) with its exponent on one line."""
         numerator, denominator = sp.fraction(expr.args[0])
-        exponent = [self._print(numerator)]
+        exponent = [self._factor(numerator) if numerator.is_Add and denominator != 1 else self._print(numerator)]
         if denominator != 1:
             exponent += [self._element("mo", "/", lspace="0", rspace="0"), self._factor(denominator)]
         return self._element("msup", self._print_Exp1(None), self._row(*exponent))
@@ -118,7 +125,7 @@ class _Printer(MathMLPresentationPrinter):
     def _print_Add(self, expr: Any, order: str | None = None) -> Any:
         """The terms in the order of `_term_place`; a long sum of functions takes several lines."""
         terms: list[Any] = sorted(self._as_ordered_terms(expr), key=lambda term: _term_place(term, expr))
-        if len(terms) <= _TERMS_A_LINE + 1 or not expr.has(sp.Function):
+        if len(terms) <= _TERMS_A_LINE + 1 or not _has_function(expr):
             return self._row(*self._signed(terms, True))
         starts = range(0, len(terms), _TERMS_A_LINE)
         lines = (self._signed(terms[k : k + _TERMS_A_LINE], k == 0) for k in starts)
@@ -146,7 +153,7 @@ class _Printer(MathMLPresentationPrinter):
 
     def _product(self, number: Any, factors: Sequence[Any]) -> Any:
         """A fraction of numbers, symbols, sums and roots, and then the functions, which no fraction holds."""
-        functions = [f for f in factors if f.has(sp.erf, sp.erfc, sp.exp)]
+        functions = [f for f in factors if _has_function(f)]
         rest = sorted((f for f in factors if f not in functions), key=_place)
         below = [1 / f for f in rest if f.as_base_exp()[1].is_negative]
         above = [f for f in rest if not f.as_base_exp()[1].is_negative]
@@ -178,13 +185,17 @@ class _Printer(MathMLPresentationPrinter):
         return self._element("mfrac", side(above), side(below))
 
 
+def _has_function(expr: sp.Expr) -> bool:
+    return any(not isinstance(function, Root) for function in expr.atoms(sp.Function))
+
+
 def _is_minus(term: sp.Expr) -> bool:
     return bool(term.as_coeff_Mul()[0].is_negative)
 
 
 def _term_place(term: sp.Expr, total: sp.Expr) -> tuple[bool, ...]:
     """Where a term stands in a sum: minus signs late, sigma_b2 after the functions, x and tau early."""
-    late_symbol = term.is_Symbol and total.has(sp.Function)
+    late_symbol = not _has_function(term) and _has_function(total)
     return _is_minus(term), late_symbol, not term.has(X), term not in (TAU, -TAU)
 
 
@@ -196,15 +207,20 @@ def _place(factor: sp.Expr) -> tuple[int, Any]:
 
 
 def left_side(formula: Formula) -> str:
-    """The MathML of a notation such as V''(q) or \\chi_1(q)."""
-    head, _, argument = formula.notation.partition("(")
-    symbol = mathml(sp.Symbol(head.strip("\\'")))
-    primes = ("", "′", "″")[head.count("'")]
-    name = f"<msup>{symbol}<mo>{primes}</mo></msup>" if primes else symbol
-    return applied(name, argument.rstrip(")"))
+    r"""The MathML of a notation such as V''(q), \chi_1(q) or R(\rho)."""
+    match = re.fullmatch(r"\\?(\w+?)(?:_\{?([\d,]+)\}?)?('*)\((.*)\)", formula.notation)
+    assert match, formula.notation
+    name, index, primes, arguments = match.groups()
+    symbol = mathml(sp.Symbol(name))
+    if index:
+        symbol = f"<msub>{symbol}<mn>{index}</mn></msub>"
+    if primes:
+        symbol = f"<msup>{symbol}<mo>{'′' if len(primes) == 1 else '″'}</mo></msup>"
+    letters = [mathml(sp.Symbol(argument.strip("\\ "))) for argument in arguments.split(",")]
+    return applied(symbol, "<mo>,</mo>".join(letters))
 
 
 def applied(function: str, argument: str) -> str:
-    """The MathML of function(argument); the brackets keep the height of the line."""
+    """The MathML of function(argument), both given as MathML; the brackets keep the height of the line."""
     bracket = '<mo stretchy="false">{}</mo>'.format
-    return f"<mrow>{function}{bracket('(')}<mi>{argument}</mi>{bracket(')')}</mrow>"
+    return f"<mrow>{function}{bracket('(')}{argument}{bracket(')')}</mrow>"

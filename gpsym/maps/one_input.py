@@ -38,7 +38,7 @@ def moment(activation: Activation, order: int) -> Formula:
     power = _core(activation) ** _natural("moment", order)
     return Formula(
         name=f"moment_{order}",
-        notation=rf"E\,\phi^{{{order}}}",
+        notation=rf"\mu_{{{order}}}(q)",
         meaning=rf"\mathbb{{E}}\left[\phi(\sqrt{{q}}\,Z)^{{{order}}}\right]",
         variables=(Q, *activation.parameters),
         conditions=activation.conditions,
@@ -50,12 +50,12 @@ def moment(activation: Activation, order: int) -> Formula:
 
 def mean(activation: Activation) -> Formula:
     """E[phi(sqrt(q) Z)]."""
-    return moment(activation, 1).renamed("mean", r"E\,\phi")
+    return moment(activation, 1).renamed("mean")
 
 
 def second_moment(activation: Activation) -> Formula:
     """E[phi(sqrt(q) Z)^2]."""
-    return moment(activation, 2).renamed("second_moment", r"E\,\phi^2")
+    return moment(activation, 2).renamed("second_moment")
 
 
 @cache
@@ -64,7 +64,7 @@ def output_variance(activation: Activation) -> Formula:
     second, first = second_moment(activation), mean(activation)
     return Formula(
         name="output_variance",
-        notation=r"\mathrm{Var}\,\phi",
+        notation="v(q)",
         meaning=r"\mathbb{E}\left[\phi(\sqrt{q}\,Z)^2\right] - \mathbb{E}\left[\phi(\sqrt{q}\,Z)\right]^2",
         variables=second.variables,
         conditions=second.conditions,
@@ -132,7 +132,7 @@ def derivative_moment(activation: Activation, j: int, k: int) -> Formula:
     product = None if infinite else f * g
     return Formula(
         name=f"derivative_moment_{j}_{k}",
-        notation=rf"E\,\phi^{{({j})}}\phi^{{({k})}}",
+        notation=rf"\mu_{{{j},{k}}}(q)",
         meaning=rf"\mathbb{{E}}\left[\phi^{{({j})}}(\sqrt{{q}}\,Z)\,\phi^{{({k})}}(\sqrt{{q}}\,Z)\right]",
         variables=(Q, *activation.parameters),
         conditions=activation.conditions,
@@ -154,7 +154,7 @@ def hermite_coefficient(activation: Activation, order: int) -> Formula:
     polynomial = sp.expand(sp.hermite_prob(n, X / sp.sqrt(Q)) / norm)
     return Formula(
         name=f"hermite_{n}",
-        notation=rf"\hat\phi_{{{n}}}(q)",
+        notation=rf"a_{{{n}}}(q)",
         meaning=rf"\mathbb{{E}}\left[\phi(\sqrt{{q}}\,Z)\,\mathrm{{He}}_{{{n}}}(Z)\right] / \sqrt{{{n}!}}",
         variables=(Q, *activation.parameters),
         conditions=activation.conditions,

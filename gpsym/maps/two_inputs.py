@@ -23,7 +23,8 @@ import sympy as sp
 
 from gpsym.activation import Activation, common
 from gpsym.formula import Q1, Q2, RHO, SIGMA_B2, SIGMA_W2, THETA, Formula, Q, X, Y, exact
-from gpsym.gaussian import pair_expectation
+from gpsym.gaussian import expectation, pair_expectation
+from gpsym.piecewise import Piecewise
 from gpsym.special import density
 
 __all__ = [
@@ -145,7 +146,10 @@ def correlation_rate(phi: Activation) -> Formula:
     It is the coefficient of 1 - R(1 - eps) = eps - (4/3) A eps^(3/2) + ... at the edge of chaos, q1 = q2 = q: there
     1 - rho_l ~ (3 / (2 A))^2 / l^2 for layer l.  Infinite where phi jumps.
     """
-    kinks = sp.Add(*(c**2 * density(t / sp.sqrt(Q)) for t, c in phi.jumps(1)))
+    (core,) = common(phi)
+    squares = tuple(core.jump(k)[1:2] for k in range(len(core.knots)))
+    atoms = Piecewise(core.ring, core.knots, ((),) * len(core.pieces), tuple(tuple(c * c for c in cs) for cs in squares))
+    scale = SIGMA_W2 * sp.sqrt(Q) / (2 * sp.sqrt(sp.pi))  # sqrt(q) times the density of sqrt(q) Z at t is p(t / sqrt q)
     return Formula(
         name="correlation_rate",
         notation="A(q)",
@@ -153,7 +157,7 @@ def correlation_rate(phi: Activation) -> Formula:
         variables=(Q, *phi.parameters, SIGMA_W2),
         conditions=phi.conditions,
         definition=sp.Limit(sp.sqrt(1 - RHO) * correlation_curvature(phi).definition, RHO, 1),
-        expression=sp.oo if phi.jumps() else SIGMA_W2 * kinks / (2 * sp.sqrt(sp.pi)),
+        expression=sp.oo if phi.jumps() else expectation(atoms, Q, scale),
         reference="gpsym",
     )
 

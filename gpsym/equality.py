@@ -1,0 +1,529 @@
+"""Equality of two closed forms, decided in a normal form.
+
+Their difference becomes a Laurent polynomial with rational coefficients in generators, reduced by their relations:
+
+    symbols, pi            as they are
+    square roots           r^2 = a prime, an irreducible polynomial known to be positive (abs(rho) < 1 is taken for
+                           known), or a product of irreducible ones
+    denominators           one inverse for each irreducible factor, roots moved to the numerator; one for the whole
+                           where it holds other functions
+    exponentials           powers of exp(b), b in a basis of the group that all exponents generate: one law for
+                           exp(b) exp(c) = exp(b + c), whatever form the exponents have
+    erfc, asin             one for each argument up to sign; erf = 1 - erfc, TailMoment and tails through erfc
+    BivariateTail          L(h, k; rho) with h and k up to sign and order: L(h, k; rho) + L(h, -k; -rho) = P(X > h)
+    anything else          opaque: one for each function and arguments in normal form
+
+Each rule is an identity of real functions where both sides are real and finite.  So a normal form of zero proves
+equality there (`Equal`), whatever the generators are.
+
+A nonzero one proves nothing alone: `Different` has a witness, a point at which the difference, evaluated in two
+precisions, is not zero; else the answer is `Undecided`.  For expressions made of rational functions of symbols, pi,
+square roots, exp, erf, erfc and TailMoment of such functions, equality always means `Equal`, with the exceptions
+below: there the generators are independent.  Square roots of irreducible polynomials and primes are (Kummer);
+exponentials whose exponents are linearly independent over Q modulo constants are (Ax 1971); and erfc's of arguments
+that differ up to sign, over those (Kolchin 1968, Ostrowski's theorem).
+
+What it does not know:
+- relations between numbers.  Whether e, pi and erfc(1) are algebraically independent is open; that asin(3/5) +
+  asin(4/5) = pi/2 is true and not seen;
+- square roots that share irreducible factors of unknown sign, nested roots, roots of other orders;
+- relations between values of asin or of L at arguments that differ more than in sign and order, such as
+  asin(1 - 2 rho^2) = pi/2 - 2 asin(rho) for rho >= 0;
+- what lies in opaque functions such as Max, or in integrals, which are not evaluated.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from math import lcm
+from typing import Any, final
+
+import sympy as sp
+from sympy.concrete.expr_with_limits import ExprWithLimits
+from sympy.polys.rings import PolyRing
+
+from gpsym.special import BivariateTail, TailMoment, tail
+
+__all__ = ["Different", "Equal", "Undecided", "equal", "normal_form"]
+
+
+@dataclass(frozen=True)
+class Equal:
+    """The difference has normal form zero: the two agree wherever both are real and finite."""
+
+
+@dataclass(frozen=True)
+class Different:
+    """They differ at the witness, by the difference left - right there."""
+
+    witness: dict[str, str]
+    difference: str
+
+
+@dataclass(frozen=True)
+class Undecided:
+    """Neither was shown."""
+
+    why: str
+
+
+def equal(left: Any, right: Any = 0) -> Equal | Different | Undecided:
+    """Whether two closed forms are the same function of their symbols.
+
+    left, right  SymPy expressions or exact numbers; symbols are real as far as they do not say otherwise, and those
+                 named rho lie in (-1, 1).
+
+    Raises ValueError for what is no expression.
+
+    >>> q, tau = sp.Symbol("q", positive=True), sp.Symbol("tau", real=True)
+    >>> equal(tail(tau / sp.sqrt(q)) + tail(-tau / sp.sqrt(q)), 1)
+    Equal()
+    >>> equal(sp.exp(q) * sp.exp(-tau), sp.exp(q + tau))
+    Different(witness={'q': '3/7', 'tau': '4'}, difference='-83.783')
+    >>> equal(sp.Integral(sp.exp(-(tau**2)), tau), sp.sqrt(sp.pi) * sp.erf(tau) / 2)
+    Undecided(why='Integral is not evaluated')
+    """
+    left, right = _expression(left), _expression(right)
+    if left == right and left is not sp.nan:
+        return Equal()
+    tower = _Tower()
+    try:
+        zero = not tower.numerator(_sum(tower.read(left), tower.read(-right)))
+    except _RefusedError as refusal:
+        return Undecided(str(refusal))
+    if zero:
+        return Equal()
+    if tower.unevaluated:
+        return Undecided(f"{', '.join(sorted(tower.unevaluated))} is not evaluated")
+    return _witness(left, right)
+
+
+def normal_form(expression: Any) -> sp.Expr:
+    """The expression as a quotient in the generators, 0 exactly if its normal form is zero.
+
+    Raises ValueError for what has no exact finite value: floats, infinities, a division by zero.
+
+    >>> rho = sp.Symbol("rho", real=True)
+    >>> normal_form(1 / sp.sqrt(1 - rho**2) - (1 + rho**2 / (1 - rho**2)) * sp.sqrt(1 - rho) * sp.sqrt(1 + rho))
+    0
+    >>> normal_form(sp.exp(rho) * sp.exp(-rho / 2) + sp.exp(rho))
+    exp(rho/2) + exp(rho)
+    """
+    tower = _Tower()
+    numerator, denominator = tower.cleared(tower.read(_expression(expression)))
+    independent = tower.with_independent_exponentials(numerator)
+    return tower.expression(independent) / tower.expression(denominator)
+
+
+def _expression(given: Any) -> sp.Expr:
+    expression = sp.sympify(given)
+    if not isinstance(expression, sp.Expr):
+        raise ValueError(f"equal: need SymPy expressions or numbers, got {given}; pass such.")
+    return expression
+
+
+class _RefusedError(ValueError):
+    """What came has no normal form; the message says why."""
+
+
+# Laurent polynomials.  A monomial is (generator, exponent) pairs by generator, exponents not 0.
+
+Monomial = tuple[tuple[int, int], ...]
+Laurent = dict[Monomial, Any]
+Fraction = tuple[Laurent, Laurent]  # without negative exponents
+
+_ONE: Laurent = {(): sp.QQ(1)}
+
+
+def _sum(*terms: Laurent) -> Laurent:
+    total: Laurent = {}
+    for term in terms:
+        for monomial, c in term.items():
+            total[monomial] = total.get(monomial, 0) + c
+    return {monomial: c for monomial, c in total.items() if c}
+
+
+def _times(a: Monomial, b: Monomial) -> Monomial:
+    if not a or not b:
+        return a or b
+    powers = dict(a)
+    for g, e in b:
+        powers[g] = powers.get(g, 0) + e
+    return tuple(sorted((g, e) for g, e in powers.items() if e))
+
+
+def _product(p: Laurent, r: Laurent) -> Laurent:
+    total: Laurent = {}
+    for a, c in p.items():
+        for b, d in r.items():
+            monomial = _times(a, b)
+            total[monomial] = total.get(monomial, 0) + c * d
+    return {monomial: c for monomial, c in total.items() if c}
+
+
+def _power(p: Laurent, n: int) -> Laurent:
+    """p^n; n may be negative if p is one monomial."""
+    if len(p) == 1:
+        ((monomial, c),) = p.items()
+        return {tuple((g, n * e) for g, e in monomial if n): c**n}
+    half = _power(p, n // 2) if n else _ONE
+    return _product(_product(half, half), p if n % 2 else _ONE) if n else _ONE
+
+
+def _scaled(p: Laurent, c: Any) -> Laurent:
+    return {monomial: c * d for monomial, d in p.items()}
+
+
+def _generator_powers(p: Laurent, g: int) -> dict[int, Laurent]:
+    """The coefficients of p by powers of one generator."""
+    parts: dict[int, Laurent] = {}
+    for monomial, c in p.items():
+        e = next((e for h, e in monomial if h == g), 0)
+        parts.setdefault(e, {})[tuple(pair for pair in monomial if pair[0] != g)] = c
+    return parts
+
+
+def _in_ring(*polynomials: Laurent) -> tuple[list[int], list[Any]]:
+    """The generators in use, and the polynomials as elements of one SymPy ring in them."""
+    used = sorted({g for p in polynomials for monomial in p for g, _ in monomial})
+    ring = PolyRing([sp.Symbol(f"g{g}") for g in used] or [sp.Symbol("g")], sp.QQ)
+    tuples = [{tuple(dict(m).get(g, 0) for g in used) or (0,): c for m, c in p.items()} for p in polynomials]
+    return used, [ring.from_dict(t) for t in tuples]
+
+
+def _from_ring(element: Any, used: list[int]) -> Laurent:
+    return {tuple((g, e) for g, e in zip(used, m, strict=False) if e): c for m, c in element.terms()}
+
+
+def _factors(p: Laurent) -> tuple[Any, list[tuple[Laurent, int]]]:
+    used, (element,) = _in_ring(p)
+    c, factors = element.factor_list()
+    return c, [(_from_ring(f, used), e) for f, e in factors]
+
+
+def _coprime(fraction: Fraction) -> Fraction:
+    """The quotient in lowest terms, the one form of it."""
+    used, (numerator, denominator) = _in_ring(*fraction)
+    numerator, denominator = numerator.cancel(denominator)
+    c = denominator.LC
+    return _from_ring(numerator / c, used), _from_ring(denominator / c, used)
+
+
+@dataclass(frozen=True)
+class _Generator:
+    """A number or function; if degree > 0, its power of this degree is `value`, in generators before it."""
+
+    expression: sp.Expr
+    degree: int = 0
+    value: Laurent | None = None
+    exponent: Fraction | None = None  # of an exponential
+
+
+@final
+class _Tower:
+    """The generators met so far, and what expressions are in them."""
+
+    def __init__(self) -> None:
+        self.unevaluated: set[str] = set()
+        self._generators: list[_Generator] = []
+        self._places: dict[sp.Expr, int] = {}
+        self._read: dict[sp.Expr, Laurent] = {}
+
+    # From expressions to polynomials.
+
+    def read(self, e: Any) -> Laurent:
+        """The expression as a Laurent polynomial, not yet reduced."""
+        if e not in self._read:
+            self._read[e] = self._read_new(e)
+        return self._read[e]
+
+    def _read_new(self, e: Any) -> Laurent:
+        if e.is_Rational:
+            return {(): sp.QQ(e.p, e.q)} if e else {}
+        if e.is_Float or e in (sp.nan, sp.zoo, sp.oo, -sp.oo):
+            raise _RefusedError(f"need exact finite numbers, got {e}")
+        if e.is_Add:
+            return _sum(*map(self.read, e.args))
+        if e.is_Mul:
+            product = _ONE
+            for factor in e.args:
+                product = _product(product, self.read(factor))
+            return product
+        if isinstance(e, (sp.exp, sp.core.numbers.Exp1)):
+            return self._exponential(e.as_base_exp()[1])
+        if e.is_Pow and e.exp.is_Rational and e.exp.q <= 2:
+            return self._to_power(self.read(e.base) if e.exp.q == 1 else self._root(e.base), e.exp.p)
+        return self._function(e)
+
+    def _function(self, e: Any) -> Laurent:
+        if isinstance(e, sp.erf):
+            return _sum(_ONE, _scaled(self.read(sp.erfc(e.args[0], evaluate=False)), -1))
+        if isinstance(e, sp.acos):
+            return self.read(sp.pi / 2 - sp.asin(e.args[0], evaluate=False))
+        if isinstance(e, (sp.erfc, sp.asin)):
+            sign, argument = self._signed(e.args[0])
+            generator = self._new(e.func(argument, evaluate=False)) if argument else self.read(e.func(argument))
+            return generator if sign > 0 else _sum(_scaled(_ONE, 2 * isinstance(e, sp.erfc)), _scaled(generator, -1))
+        if isinstance(e, TailMoment) and e.args[0].is_Integer:
+            return self.read(e.rewrite(sp.erfc))
+        return self._bivariate_tail(*e.args) if isinstance(e, BivariateTail) else self._opaque(e)
+
+    def _opaque(self, e: Any) -> Laurent:
+        if isinstance(e, (ExprWithLimits, sp.Derivative, sp.Limit, sp.Subs)):
+            self.unevaluated.add(type(e).__name__)
+        elif e.args and all(isinstance(argument, sp.Expr) for argument in e.args):
+            normal = e.func(*map(self._normal, e.args))
+            return self._new(normal) if normal.func == e.func else self.read(normal)
+        return self._new(e)
+
+    def _new(self, expression: sp.Expr, **relation: Any) -> Laurent:
+        """The generator that this expression names, made on first sight."""
+        place = self._places.setdefault(expression, len(self._generators))
+        if place == len(self._generators):
+            self._generators.append(_Generator(expression, **relation))
+        return {((place, 1),): sp.QQ(1)}
+
+    def _exponential(self, exponent: sp.Expr) -> Laurent:
+        fraction = self._fraction(self.read(exponent))
+        return self._new(sp.exp(self._quotient(fraction), evaluate=False), exponent=fraction) if fraction[0] else _ONE
+
+    def _bivariate_tail(self, h: Any, k: Any, rho: Any) -> Laurent:
+        """L(s h, t k; rho) for s, t = -1 or 1, through L(h, k; s t rho)."""
+        (s, h), (t, k), (sign, size) = map(self._signed, (h, k, rho))
+        if (h.is_zero or k.is_zero) and s * t * sign < 0:
+            s, t = (-s, t) if h.is_zero else (s, -t)
+        inner = BivariateTail(h, k, s * t * sign * size)
+        known = self._new(inner) if isinstance(inner, BivariateTail) else self.read(inner)
+        whole: Any = {(1, 1): sp.S.Zero, (1, -1): tail(h), (-1, 1): tail(k), (-1, -1): 1 - tail(h) - tail(k)}
+        return _sum(self.read(whole[s, t]), _scaled(known, s * t))
+
+    def _to_power(self, p: Laurent, n: int) -> Laurent:
+        return _power(p, n) if n >= 0 else _power(self._inverse(p), -n)
+
+    def _inverse(self, p: Laurent) -> Laurent:
+        if len(p) == 1:
+            return _power(p, -1)
+        if not self.numerator(p):
+            raise _RefusedError("a division by zero")
+        p, result = self.cleared(p)
+        generators = (self._generators[g] for monomial in p for g, _ in monomial)
+        if any(not g.degree and not g.expression.is_Atom for g in generators):
+            # Only arguments need one form, and roots of many generators would take a product of all conjugates.
+            return _product(result, _power(self._new(self.expression(p), degree=1, value=p), -1))
+        for g in sorted({g for monomial in p for g, _ in monomial if self._generators[g].degree == 2}, reverse=True):
+            # The factor with -r in place of r leaves r^2 alone.
+            conjugate = {m: -c if (g, 1) in m else c for m, c in p.items()}
+            p, result = self.cleared(_product(p, conjugate))[0], _product(result, conjugate)
+        if not p:
+            raise _RefusedError("a division by what may be zero")
+        c, factors = _factors(p)
+        units = [_power(f if len(f) == 1 else self._new(self.expression(f), degree=1, value=f), -e) for f, e in factors]
+        for unit in ({(): 1 / c}, *units):
+            result = _product(result, unit)
+        return result
+
+    def _root(self, base: sp.Expr) -> Laurent:
+        """sqrt(base), a product of roots of irreducible factors where their signs are known.
+
+        The others have a positive product, or the root were not real: the root of that is one generator.
+        """
+        fraction = self._fraction(self.read(base))
+        if not fraction[0]:
+            return {}
+        (c, above), (d, below) = map(_factors, fraction)
+        c, result, unknown = c / d, _ONE, []
+        for f, e in (*above, *((f, -e) for f, e in below)):
+            sign = self._sign(f)
+            if sign:
+                c, result = c * sign**e, _product(result, _power(self._simple_root(_scaled(f, sign)), e))
+            else:
+                unknown.append((f, e))
+        powers = {e for _, e in unknown if e % 2}
+        nested = any(self._generators[g].degree for f, _ in unknown for monomial in f for g, _ in monomial)
+        if nested or len(powers) > 1 or any(e % 4 == 2 for _, e in unknown) or (c < 0 and not powers):
+            return self._new(sp.Pow(self._quotient(fraction), sp.S.Half, evaluate=False))
+        for f, e in unknown:
+            result = result if e % 2 else _product(result, self._to_power(f, e // 2))
+        for e in powers:
+            radicand: Laurent = {(): sp.QQ(1 if c > 0 else -1)}
+            for f in (f for f, power in unknown if power == e):
+                radicand = _product(radicand, f)
+            result = _product(result, _power(self._simple_root(radicand), e))
+        return _product(result, self._rational_root(abs(c)))
+
+    def _rational_root(self, c: Any) -> Laurent:
+        p, q = int(c.numerator), int(c.denominator)
+        result: Laurent = {(): sp.QQ(1, q)}
+        for prime, e in sp.factorint(p * q).items():
+            result = _product(result, _power(self._simple_root({(): sp.QQ(prime)}), e))
+        return result
+
+    def _simple_root(self, radicand: Laurent) -> Laurent:
+        return self._new(sp.Pow(self.expression(radicand), sp.S.Half, evaluate=False), degree=2, value=radicand)
+
+    def _sign(self, p: Laurent) -> int:
+        """1 or -1 where the sign is known, or 0."""
+        e = self.expression(p)
+        bounds: list[Any] = [1 + s * rho for rho in e.atoms(sp.Symbol) if str(rho) == "rho" for s in (1, -1)]
+        return 1 if e.is_positive or e in bounds else -1 if e.is_negative or sp.expand(-e) in bounds else 0
+
+    # Normal forms.
+
+    def numerator(self, p: Laurent) -> Laurent:
+        """What vanishes exactly if p has normal form zero."""
+        return self.with_independent_exponentials(self.cleared(p)[0])
+
+    def cleared(self, p: Laurent) -> Fraction:
+        """(numerator, denominator) without negative exponents, all relations used, no roots in the denominator."""
+        denominator = _ONE
+        for g in reversed(range(len(self._generators))):
+            parts, generator = _generator_powers(p, g), self._generators[g]
+            degree, value = generator.degree or 1, generator.value or {((g, 1),): sp.QQ(1)}
+            times = -min((e // degree for e in parts), default=0)
+            if times > 0:
+                denominator = _product(denominator, _power(value, times))
+            if times > 0 or (generator.degree and parts.keys() != {0}):
+                times = max(times, 0)
+                terms = []
+                for e, c in parts.items():
+                    whole, rest = divmod(e, degree)
+                    terms.append(_product(_product({((g, rest),) if rest else (): 1}, c), _power(value, whole + times)))
+                p = _sum(*terms)
+        return p, denominator
+
+    def with_independent_exponentials(self, p: Laurent) -> Laurent:
+        """Exponentials as monomials in those of a basis of the group of their exponents."""
+        places = sorted({g for monomial in p for g, _ in monomial if self._generators[g].exponent})
+        fractions: list[Any] = [self._generators[g].exponent for g in places]
+        if not fractions:
+            return p
+        used, elements = _in_ring(*(side for fraction in fractions for side in fraction))
+        common = elements[1]
+        for denominator in elements[3::2]:
+            common = common.lcm(denominator)
+        numerators = [n * common.exquo(d) for n, d in zip(elements[::2], elements[1::2], strict=True)]
+        scale = lcm(*(int(c.denominator) for n in numerators for c in n.values()))
+        basis, coordinates = _lattice([{m: int(c * scale) for m, c in n.terms()} for n in numerators])
+        bottom = _from_ring(common * scale, used)
+        tops = [_from_ring(common.ring.from_dict({m: sp.QQ(c) for m, c in b.items()}), used) for b in basis]
+        new = [self._exponential_of(_coprime((top, bottom))) for top in tops]
+        monomials = {g: [_power(new[j], n) for j, n in row.items()] for g, row in zip(places, coordinates, strict=True)}
+        return _sum(*(self._replaced(monomial, c, monomials) for monomial, c in p.items()))
+
+    def _exponential_of(self, exponent: Fraction) -> Laurent:
+        return self._new(sp.exp(self._quotient(exponent), evaluate=False), exponent=exponent)
+
+    def _replaced(self, monomial: Monomial, c: Any, by: dict[int, list[Laurent]]) -> Laurent:
+        result: Laurent = {tuple(pair for pair in monomial if pair[0] not in by): c}
+        for g, e in monomial:
+            for factor in by.get(g, ()):
+                result = _product(result, _power(factor, e))
+        return result
+
+    def _fraction(self, p: Laurent) -> Fraction:
+        return _coprime(self.cleared(p))
+
+    def _normal(self, e: sp.Expr) -> sp.Expr:
+        return self._quotient(self._fraction(self.read(e)))
+
+    def _signed(self, e: Any) -> tuple[int, sp.Expr]:
+        """(sign, argument) with e = sign * argument, the same argument for e and -e."""
+        numerator, denominator = self._fraction(self.read(e))
+        sign = -1 if numerator and numerator[min(numerator)] < 0 else 1
+        return sign, self._quotient((_scaled(numerator, sign), denominator))
+
+    # Back to expressions.
+
+    def _quotient(self, fraction: Fraction) -> sp.Expr:
+        numerator, denominator = map(self.expression, fraction)
+        return numerator / denominator
+
+    def expression(self, p: Laurent) -> sp.Expr:
+        """The polynomial as an expression."""
+        terms = sorted(p.items())
+        powers = ((sp.QQ.to_sympy(sp.QQ(c)), [self._generators[g].expression ** e for g, e in m]) for m, c in terms)
+        return sp.Add(*(sp.Mul(c, *factors) for c, factors in powers))
+
+
+Vector = dict[Any, int]  # of integers, by place
+
+
+def _lattice(vectors: list[Vector]) -> tuple[list[Vector], list[dict[int, int]]]:
+    """A basis of the group that integer vectors generate, in echelon form, and the coordinates of each in it."""
+    basis: dict[Any, Vector] = {}
+    for vector in vectors:
+        v = vector
+        while v:
+            pivot = max(v)
+            b = basis.get(pivot, {})
+            while b and v.get(pivot):  # Euclid's algorithm on the two
+                b, v = v, _minus(b, v, b[pivot] // v[pivot])
+            basis[pivot] = b or v
+            v = v if b else {}
+    pivots = sorted(basis, reverse=True)
+    return [basis[p] for p in pivots], [_coordinates(v, [(p, basis[p]) for p in pivots]) for v in vectors]
+
+
+def _coordinates(v: Vector, basis: list[tuple[Any, Vector]]) -> dict[int, int]:
+    row = {}
+    for j, (pivot, b) in enumerate(basis):
+        if pivot in v:
+            row[j] = v[pivot] // b[pivot]
+            v = _minus(v, b, row[j])
+    assert not v, "a vector is outside the group that it generates"
+    return row
+
+
+def _minus(v: Vector, w: Vector, n: int) -> Vector:
+    difference = {place: v.get(place, 0) - n * w.get(place, 0) for place in v.keys() | w.keys()}
+    return {place: c for place, c in difference.items() if c}
+
+
+# Witnesses.
+
+_POINTS = 20  # tried before giving up
+# Evaluated at so many digits and at twice as many; subtle differences are looked for where plain ones are not found.
+_DIGITS = (20, 50)
+_AGREEMENT = sp.Float("1e-6")  # of the two values, relative
+
+
+def _witness(left: sp.Expr, right: sp.Expr) -> Different | Undecided:
+    symbols = sorted(left.free_symbols | right.free_symbols, key=str)
+    rng = random.Random(0)
+    points = [{symbol: _small_number(symbol, rng) for symbol in symbols} for _ in range(_POINTS if symbols else 1)]
+    for digits in _DIGITS:
+        for point in points:
+            difference = None if None in point.values() else _difference(left - right, point, digits)
+            if difference is not None:
+                return Different({str(s): str(number) for s, number in point.items()}, str(difference.evalf(5)))
+    return Undecided(f"the normal form is not zero, but no difference is seen at {len(points)} points")
+
+
+def _small_number(symbol: Any, rng: random.Random) -> Any:
+    """A small rational that meets what the symbol declares, if one is found; one named rho is in (-1, 1)."""
+    assumptions = {name: value for name, value in symbol.assumptions0.items() if name != "commutative"}
+    for _ in range(100):
+        is_correlation = str(symbol) == "rho"
+        number = (
+            sp.Rational(rng.randint(-6, 6), 7) if is_correlation else sp.Rational(rng.randint(-9, 9), rng.randint(1, 7))
+        )
+        if all(getattr(number, f"is_{name}") == value for name, value in assumptions.items()) and number != 0:
+            return number
+    return None
+
+
+def _difference(expression: sp.Expr, point: dict[Any, Any], digits: int) -> Any:
+    """The value at the point if it is surely not zero, next to the largest summand, and every root is real."""
+    powers: Any = expression.atoms(sp.Pow)
+    roots = (e for e in powers if e.exp.is_Rational and e.exp.q > 1)
+    summands: list[Any] = [e.xreplace(point) for e in sp.Add.make_args(expression)]
+    if any(e.base.xreplace(point).is_negative for e in roots) or any(e.has(sp.nan, sp.zoo, sp.oo) for e in summands):
+        return None
+    rough, fine = ([e.evalf(n) for e in summands] for n in (digits, 2 * digits))
+    if not all(e.is_Float or e.is_Rational for e in (*rough, *fine)):
+        return None
+    (low, high), size = map(sum, (rough, fine)), max(map(abs, fine))
+    # A sum that cancels is left with its rounding, 10^-digits of the largest summand.
+    surely = abs(high) > size * sp.Float(10) ** (-digits // 2) and abs(high - low) <= _AGREEMENT * abs(high)
+    return high if surely else None
