@@ -1,12 +1,16 @@
 """gpsym: closed-form Gaussian-process maps of sparse activations, and the initializers that come of them.
 
-activation  the family of activations and its named members
-maps        variance map, slope, curvature, chi_1, sparsity as formulas
-numeric     formulas as functions for numpy, torch, mpmath
+activation  the family of activations, piecewise polynomials, and its named members
+expression  activations read from expressions
+maps        variance map, slope, curvature, chi_1, sparsity, moments; kernels and correlation maps; as formulas
+numeric     formulas as functions for numpy, torch, jax, mpmath, and as code
+equality    whether two closed forms are the same
 verify      formulas against their definitions
 design      the edge of chaos at a wanted sparsity
+stability   what iterating the variance map does
 torch       activation modules and `init_` (imports torch)
 export      a design as a file that needs no gpsym
+testing     strategies and laws that any activation must meet (imports hypothesis)
 """
 
 from __future__ import annotations
@@ -14,14 +18,28 @@ from __future__ import annotations
 from gpsym import maps
 from gpsym.activation import (
     Activation,
+    absolute,
     clipped_relu,
     clipped_soft_threshold,
+    hard_shrink,
+    hard_sigmoid,
+    hard_swish,
+    hard_tanh,
+    identity,
+    jump_relu,
+    leaky_relu,
     member,
+    prelu,
     relu,
+    relu6,
     shifted_relu,
+    sign,
     soft_threshold,
+    squared_relu,
 )
 from gpsym.design import CriticalInit, edge_of_chaos
+from gpsym.equality import equal
+from gpsym.expression import from_sympy
 from gpsym.formats import format_formula
 from gpsym.formula import Formula
 from gpsym.numeric import evaluate, lambdify
@@ -34,17 +52,31 @@ __all__ = [
     "Refuted",
     "Undecided",
     "Verified",
+    "absolute",
     "clipped_relu",
     "clipped_soft_threshold",
     "edge_of_chaos",
+    "equal",
     "evaluate",
     "format_formula",
+    "from_sympy",
+    "hard_shrink",
+    "hard_sigmoid",
+    "hard_swish",
+    "hard_tanh",
+    "identity",
+    "jump_relu",
     "lambdify",
+    "leaky_relu",
     "maps",
     "member",
+    "prelu",
     "relu",
+    "relu6",
     "shifted_relu",
+    "sign",
     "soft_threshold",
+    "squared_relu",
     "verify_formula",
 ]
 

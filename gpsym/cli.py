@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,12 @@ import click
 import gpsym
 from gpsym import maps, numeric
 from gpsym.activation import ALIASES, MEMBERS, member
-from gpsym.design import edge_of_chaos
+from gpsym.design import CriticalInit, edge_of_chaos
 from gpsym.export import FRAMEWORKS, export_text
+from gpsym.expression import parse_activation
 from gpsym.files import write_text
 from gpsym.formats import FORMATS, format_formula
+from gpsym.formula import Q
 from gpsym.verify import Check, Verified, verify_activation
 
 __all__ = ["main", "run"]
@@ -60,10 +62,15 @@ def _options(*options: Callable) -> Callable:
     return decorate
 
 
+def _names(table: Iterable[str]) -> str:
+    return ", ".join(name.replace("_", "-") for name in table)
+
+
 _activation = click.argument("activation", metavar="ACT")
 _parameters = _options(
     click.option("--tau", type=float, help="Threshold."),
     click.option("--m", type=float, help="Clip level, > 0; clipped activations only."),
+    click.option("--a", type=float, help="Slope left of zero; prelu only."),
 )
 _wishes = _options(
     click.option("--sparsity", type=float, help="Wanted fraction of zeros."),
@@ -88,32 +95,56 @@ def cli() -> None:
 @click.option("--sigma-b2", type=float, default=0.0, show_default=True, help="Bias variance, >= 0.")
 @_json
 def maps_command(
-    activation: str, tau: float | None, m: float | None, q: float, sigma_w2: float, sigma_b2: float, as_json: bool
+    activation: str, q: float, sigma_w2: float, sigma_b2: float, as_json: bool, **given: float | None
 ) -> None:
     """Values of the variance map, its slope and curvature, chi_1 and sparsity, to all float64 digits."""
     family = member(activation)
-    given = {"tau": tau, "m": m}
     member(activation, **given)
     missing = [f"--{p}" for p in map(str, family.parameters) if given[p] is None]
     if missing:
         raise ValueError(f"maps: {family.name} needs {' and '.join(missing)}, got none; pass {' and '.join(missing)}.")
     values = {"q": q, "sigma_w2": sigma_w2, "sigma_b2": sigma_b2, **given}
-    numbers = {name: float(numeric.evaluate(maps.derive(family, name), values)) for name in maps.QUANTITIES}
+    formulas = {name: quantity(family) for name, quantity in maps.QUANTITIES.items()}
+    numbers = {name: float(numeric.evaluate(formula, values)) for name, formula in formulas.items()}
     for name, number in numbers.items():
-        if not math.isfinite(number):
+        if not math.isfinite(number) and formulas[name].expression.is_finite is not False:
             raise ValueError(f"maps: need {name} within float64, got more; choose a smaller q or sigma_w2.")
+    shown = {name: value for name, value in given.items() if name != "a" or value is not None}
     _print_fields(
-        {"activation": family.name, **given, "q": q, "sigma_w2": sigma_w2, "sigma_b2": sigma_b2, **numbers}, as_json
+        {"activation": family.name, **shown, "q": q, "sigma_w2": sigma_w2, "sigma_b2": sigma_b2, **numbers}, as_json
     )
 
 
-@cli.command()
-@_activation
-@click.option("--quantity", required=True, help=f"One of {', '.join(n.replace('_', '-') for n in maps.QUANTITIES)}.")
+@cli.command(
+    epilog=f"""Quantities of one input: {_names(maps.ONE_INPUT)}; J, K and N stand for orders 0, 1, 2, ...
+    Quantities of two inputs: {_names(maps.TWO_INPUTS)}."""
+)
+@click.argument("activation", metavar="[ACT]", required=False)
+@click.option("--expr", "expression", help="In place of ACT: the activation as an expression in x, as max(0, x - tau).")
+@click.option("--assume", multiple=True, help="With --expr: a relation of its parameters, as 'm > 0'; may be repeated.")
+@click.option("--quantity", required=True, help="What to derive; see below.")
+@click.option("--rho", type=float, help="Correlation -1, 0 or 1, at which quantities of two inputs are elementary.")
+@click.option("--same-variance", is_flag=True, help="Take q1 = q2 = q, as at a fixed point.")
 @click.option("--format", "style", default="text", show_default=True, help=f"One of {', '.join(FORMATS)}.")
-def derive(activation: str, quantity: str, style: str) -> None:
-    """The closed form of a quantity, in q, tau, m, sigma_w2 and sigma_b2."""
-    click.echo(format_formula(maps.derive(member(activation), quantity), style))
+def derive(
+    activation: str | None,
+    expression: str | None,
+    assume: tuple[str, ...],
+    quantity: str,
+    rho: float | None,
+    same_variance: bool,
+    style: str,
+) -> None:
+    """The closed form of a quantity, in q (or q1, q2, rho), the activation's parameters, sigma_w2 and sigma_b2."""
+    if (activation is None) == (expression is None):
+        got = "neither" if activation is None else "both"
+        raise ValueError(f"derive: need one of ACT and --expr, got {got}; pass one.")
+    if activation is not None and assume:
+        raise ValueError("derive: need --expr for --assume, got ACT, whose parameters have their ranges; leave it out.")
+    phi = member(activation) if activation is not None else parse_activation(str(expression), assume)
+    at = {"rho": rho} if rho is not None else {}
+    variances = {"variances": (Q, Q)} if same_variance else {}
+    click.echo(format_formula(maps.derive(phi, quantity, **at, **variances), style))
 
 
 @cli.command("design")
@@ -122,7 +153,7 @@ def derive(activation: str, quantity: str, style: str) -> None:
 @_json
 def design_command(activation: str, as_json: bool, **wishes: Any) -> None:
     """The initialization at the edge of chaos for a wanted sparsity (and slope)."""
-    found = edge_of_chaos(activation, **wishes)
+    found = _design(activation, **wishes)
     click.echo(found.to_json() if as_json else found)
 
 
@@ -133,7 +164,7 @@ def design_command(activation: str, as_json: bool, **wishes: Any) -> None:
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="File to write.")
 def export(activation: str, framework: str, output: Path, **wishes: Any) -> None:
     """Write a design to a file that needs no gpsym."""
-    write_text(output, export_text(edge_of_chaos(activation, **wishes), framework))
+    write_text(output, export_text(_design(activation, **wishes), framework))
     click.echo(f"wrote {output}")
 
 
@@ -172,6 +203,10 @@ def report(output: Path, run_folder: Path | None) -> None:
     click.echo(f"wrote {write_report(output, run=run_folder)}")
 
 
+def _design(activation: str, a: float | None, **wishes: Any) -> CriticalInit:
+    return edge_of_chaos(member(activation, a=a), **wishes)
+
+
 def _verdict(check: Check) -> str:
     verdict = check.verdict
     fields = ", ".join(f"{name} {value}" for name, value in vars(verdict).items())
@@ -180,7 +215,9 @@ def _verdict(check: Check) -> str:
 
 def _print_fields(fields: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps(fields, indent=2))
+        # JSON has no infinity: it becomes a string, which float() reads.
+        exact = {k: str(v) if isinstance(v, float) and math.isinf(v) else v for k, v in fields.items()}
+        click.echo(json.dumps(exact, indent=2))
     else:
         click.echo("\n".join(f"{name:<12}{'-' if value is None else value}" for name, value in fields.items()))
 

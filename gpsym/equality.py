@@ -36,13 +36,29 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from functools import reduce
 from math import lcm
 from typing import Any, final
 
 import sympy as sp
 from sympy.concrete.expr_with_limits import ExprWithLimits
-from sympy.polys.rings import PolyRing
 
+from gpsym.laurent import (
+    ONE,
+    Fraction,
+    Laurent,
+    Monomial,
+    add,
+    by_powers,
+    coprime,
+    factors,
+    from_ring,
+    in_ring,
+    lattice,
+    power,
+    product,
+    scaled,
+)
 from gpsym.special import BivariateTail, TailMoment, tail
 
 __all__ = ["Different", "Equal", "Undecided", "equal", "normal_form"]
@@ -89,7 +105,7 @@ def equal(left: Any, right: Any = 0) -> Equal | Different | Undecided:
         return Equal()
     tower = _Tower()
     try:
-        zero = not tower.numerator(_sum(tower.read(left), tower.read(-right)))
+        zero = not tower.numerator(add(tower.read(left), tower.read(-right)))
     except _RefusedError as refusal:
         return Undecided(str(refusal))
     if zero:
@@ -127,89 +143,6 @@ class _RefusedError(ValueError):
     """What came has no normal form; the message says why."""
 
 
-# Laurent polynomials.  A monomial is (generator, exponent) pairs by generator, exponents not 0.
-
-Monomial = tuple[tuple[int, int], ...]
-Laurent = dict[Monomial, Any]
-Fraction = tuple[Laurent, Laurent]  # without negative exponents
-
-_ONE: Laurent = {(): sp.QQ(1)}
-
-
-def _sum(*terms: Laurent) -> Laurent:
-    total: Laurent = {}
-    for term in terms:
-        for monomial, c in term.items():
-            total[monomial] = total.get(monomial, 0) + c
-    return {monomial: c for monomial, c in total.items() if c}
-
-
-def _times(a: Monomial, b: Monomial) -> Monomial:
-    if not a or not b:
-        return a or b
-    powers = dict(a)
-    for g, e in b:
-        powers[g] = powers.get(g, 0) + e
-    return tuple(sorted((g, e) for g, e in powers.items() if e))
-
-
-def _product(p: Laurent, r: Laurent) -> Laurent:
-    total: Laurent = {}
-    for a, c in p.items():
-        for b, d in r.items():
-            monomial = _times(a, b)
-            total[monomial] = total.get(monomial, 0) + c * d
-    return {monomial: c for monomial, c in total.items() if c}
-
-
-def _power(p: Laurent, n: int) -> Laurent:
-    """p^n; n may be negative if p is one monomial."""
-    if len(p) == 1:
-        ((monomial, c),) = p.items()
-        return {tuple((g, n * e) for g, e in monomial if n): c**n}
-    half = _power(p, n // 2) if n else _ONE
-    return _product(_product(half, half), p if n % 2 else _ONE) if n else _ONE
-
-
-def _scaled(p: Laurent, c: Any) -> Laurent:
-    return {monomial: c * d for monomial, d in p.items()}
-
-
-def _generator_powers(p: Laurent, g: int) -> dict[int, Laurent]:
-    """The coefficients of p by powers of one generator."""
-    parts: dict[int, Laurent] = {}
-    for monomial, c in p.items():
-        e = next((e for h, e in monomial if h == g), 0)
-        parts.setdefault(e, {})[tuple(pair for pair in monomial if pair[0] != g)] = c
-    return parts
-
-
-def _in_ring(*polynomials: Laurent) -> tuple[list[int], list[Any]]:
-    """The generators in use, and the polynomials as elements of one SymPy ring in them."""
-    used = sorted({g for p in polynomials for monomial in p for g, _ in monomial})
-    ring = PolyRing([sp.Symbol(f"g{g}") for g in used] or [sp.Symbol("g")], sp.QQ)
-    tuples = [{tuple(dict(m).get(g, 0) for g in used) or (0,): c for m, c in p.items()} for p in polynomials]
-    return used, [ring.from_dict(t) for t in tuples]
-
-
-def _from_ring(element: Any, used: list[int]) -> Laurent:
-    return {tuple((g, e) for g, e in zip(used, m, strict=False) if e): c for m, c in element.terms()}
-
-
-def _factors(p: Laurent) -> tuple[Any, list[tuple[Laurent, int]]]:
-    used, (element,) = _in_ring(p)
-    c, factors = element.factor_list()
-    return c, [(_from_ring(f, used), e) for f, e in factors]
-
-
-def _coprime(fraction: Fraction) -> Fraction:
-    """The quotient in lowest terms, the one form of it."""
-    used, (numerator, denominator) = _in_ring(*fraction)
-    numerator, denominator = numerator.cancel(denominator)
-    c = denominator.LC
-    return _from_ring(numerator / c, used), _from_ring(denominator / c, used)
-
-
 @dataclass(frozen=True)
 class _Generator:
     """A number or function; if degree > 0, its power of this degree is `value`, in generators before it."""
@@ -244,12 +177,9 @@ class _Tower:
         if e.is_Float or e in (sp.nan, sp.zoo, sp.oo, -sp.oo):
             raise _RefusedError(f"need exact finite numbers, got {e}")
         if e.is_Add:
-            return _sum(*map(self.read, e.args))
+            return add(*map(self.read, e.args))
         if e.is_Mul:
-            product = _ONE
-            for factor in e.args:
-                product = _product(product, self.read(factor))
-            return product
+            return reduce(product, map(self.read, e.args))
         if isinstance(e, (sp.exp, sp.core.numbers.Exp1)):
             return self._exponential(e.as_base_exp()[1])
         if e.is_Pow and e.exp.is_Rational and e.exp.q <= 2:
@@ -258,13 +188,13 @@ class _Tower:
 
     def _function(self, e: Any) -> Laurent:
         if isinstance(e, sp.erf):
-            return _sum(_ONE, _scaled(self.read(sp.erfc(e.args[0], evaluate=False)), -1))
+            return add(ONE, scaled(self.read(sp.erfc(e.args[0], evaluate=False)), -1))
         if isinstance(e, sp.acos):
             return self.read(sp.pi / 2 - sp.asin(e.args[0], evaluate=False))
         if isinstance(e, (sp.erfc, sp.asin)):
             sign, argument = self._signed(e.args[0])
             generator = self._new(e.func(argument, evaluate=False)) if argument else self.read(e.func(argument))
-            return generator if sign > 0 else _sum(_scaled(_ONE, 2 * isinstance(e, sp.erfc)), _scaled(generator, -1))
+            return generator if sign > 0 else add(scaled(ONE, 2 * isinstance(e, sp.erfc)), scaled(generator, -1))
         if isinstance(e, TailMoment) and e.args[0].is_Integer:
             return self.read(e.rewrite(sp.erfc))
         return self._bivariate_tail(*e.args) if isinstance(e, BivariateTail) else self._opaque(e)
@@ -286,7 +216,7 @@ class _Tower:
 
     def _exponential(self, exponent: sp.Expr) -> Laurent:
         fraction = self._fraction(self.read(exponent))
-        return self._new(sp.exp(self._quotient(fraction), evaluate=False), exponent=fraction) if fraction[0] else _ONE
+        return self._new(sp.exp(self._quotient(fraction), evaluate=False), exponent=fraction) if fraction[0] else ONE
 
     def _bivariate_tail(self, h: Any, k: Any, rho: Any) -> Laurent:
         """L(s h, t k; rho) for s, t = -1 or 1, through L(h, k; s t rho)."""
@@ -296,31 +226,31 @@ class _Tower:
         inner = BivariateTail(h, k, s * t * sign * size)
         known = self._new(inner) if isinstance(inner, BivariateTail) else self.read(inner)
         whole: Any = {(1, 1): sp.S.Zero, (1, -1): tail(h), (-1, 1): tail(k), (-1, -1): 1 - tail(h) - tail(k)}
-        return _sum(self.read(whole[s, t]), _scaled(known, s * t))
+        return add(self.read(whole[s, t]), scaled(known, s * t))
 
     def _to_power(self, p: Laurent, n: int) -> Laurent:
-        return _power(p, n) if n >= 0 else _power(self._inverse(p), -n)
+        return power(p, n) if n >= 0 else power(self._inverse(p), -n)
 
     def _inverse(self, p: Laurent) -> Laurent:
         if len(p) == 1:
-            return _power(p, -1)
+            return power(p, -1)
         if not self.numerator(p):
             raise _RefusedError("a division by zero")
         p, result = self.cleared(p)
         generators = (self._generators[g] for monomial in p for g, _ in monomial)
         if any(not g.degree and not g.expression.is_Atom for g in generators):
             # Only arguments need one form, and roots of many generators would take a product of all conjugates.
-            return _product(result, _power(self._new(self.expression(p), degree=1, value=p), -1))
+            return product(result, power(self._new(self.expression(p), degree=1, value=p), -1))
         for g in sorted({g for monomial in p for g, _ in monomial if self._generators[g].degree == 2}, reverse=True):
             # The factor with -r in place of r leaves r^2 alone.
             conjugate = {m: -c if (g, 1) in m else c for m, c in p.items()}
-            p, result = self.cleared(_product(p, conjugate))[0], _product(result, conjugate)
+            p, result = self.cleared(product(p, conjugate))[0], product(result, conjugate)
         if not p:
             raise _RefusedError("a division by what may be zero")
-        c, factors = _factors(p)
-        units = [_power(f if len(f) == 1 else self._new(self.expression(f), degree=1, value=f), -e) for f, e in factors]
+        c, parts = factors(p)
+        units = [power(f if len(f) == 1 else self._new(self.expression(f), degree=1, value=f), -e) for f, e in parts]
         for unit in ({(): 1 / c}, *units):
-            result = _product(result, unit)
+            result = product(result, unit)
         return result
 
     def _root(self, base: sp.Expr) -> Laurent:
@@ -331,12 +261,12 @@ class _Tower:
         fraction = self._fraction(self.read(base))
         if not fraction[0]:
             return {}
-        (c, above), (d, below) = map(_factors, fraction)
-        c, result, unknown = c / d, _ONE, []
+        (c, above), (d, below) = map(factors, fraction)
+        c, result, unknown = c / d, ONE, []
         for f, e in (*above, *((f, -e) for f, e in below)):
             sign = self._sign(f)
             if sign:
-                c, result = c * sign**e, _product(result, _power(self._simple_root(_scaled(f, sign)), e))
+                c, result = c * sign**e, product(result, power(self._simple_root(scaled(f, sign)), e))
             else:
                 unknown.append((f, e))
         powers = {e for _, e in unknown if e % 2}
@@ -344,19 +274,19 @@ class _Tower:
         if nested or len(powers) > 1 or any(e % 4 == 2 for _, e in unknown) or (c < 0 and not powers):
             return self._new(sp.Pow(self._quotient(fraction), sp.S.Half, evaluate=False))
         for f, e in unknown:
-            result = result if e % 2 else _product(result, self._to_power(f, e // 2))
+            result = result if e % 2 else product(result, self._to_power(f, e // 2))
         for e in powers:
             radicand: Laurent = {(): sp.QQ(1 if c > 0 else -1)}
-            for f in (f for f, power in unknown if power == e):
-                radicand = _product(radicand, f)
-            result = _product(result, _power(self._simple_root(radicand), e))
-        return _product(result, self._rational_root(abs(c)))
+            for f in (f for f, exponent in unknown if exponent == e):
+                radicand = product(radicand, f)
+            result = product(result, power(self._simple_root(radicand), e))
+        return product(result, self._rational_root(abs(c)))
 
     def _rational_root(self, c: Any) -> Laurent:
         p, q = int(c.numerator), int(c.denominator)
         result: Laurent = {(): sp.QQ(1, q)}
         for prime, e in sp.factorint(p * q).items():
-            result = _product(result, _power(self._simple_root({(): sp.QQ(prime)}), e))
+            result = product(result, power(self._simple_root({(): sp.QQ(prime)}), e))
         return result
 
     def _simple_root(self, radicand: Laurent) -> Laurent:
@@ -376,20 +306,20 @@ class _Tower:
 
     def cleared(self, p: Laurent) -> Fraction:
         """(numerator, denominator) without negative exponents, all relations used, no roots in the denominator."""
-        denominator = _ONE
+        denominator = ONE
         for g in reversed(range(len(self._generators))):
-            parts, generator = _generator_powers(p, g), self._generators[g]
+            parts, generator = by_powers(p, g), self._generators[g]
             degree, value = generator.degree or 1, generator.value or {((g, 1),): sp.QQ(1)}
             times = -min((e // degree for e in parts), default=0)
             if times > 0:
-                denominator = _product(denominator, _power(value, times))
+                denominator = product(denominator, power(value, times))
             if times > 0 or (generator.degree and parts.keys() != {0}):
                 times = max(times, 0)
                 terms = []
                 for e, c in parts.items():
                     whole, rest = divmod(e, degree)
-                    terms.append(_product(_product({((g, rest),) if rest else (): 1}, c), _power(value, whole + times)))
-                p = _sum(*terms)
+                    terms.append(product(product({((g, rest),) if rest else (): 1}, c), power(value, whole + times)))
+                p = add(*terms)
         return p, denominator
 
     def with_independent_exponentials(self, p: Laurent) -> Laurent:
@@ -398,18 +328,18 @@ class _Tower:
         fractions: list[Any] = [self._generators[g].exponent for g in places]
         if not fractions:
             return p
-        used, elements = _in_ring(*(side for fraction in fractions for side in fraction))
+        used, elements = in_ring(*(side for fraction in fractions for side in fraction))
         common = elements[1]
         for denominator in elements[3::2]:
             common = common.lcm(denominator)
         numerators = [n * common.exquo(d) for n, d in zip(elements[::2], elements[1::2], strict=True)]
         scale = lcm(*(int(c.denominator) for n in numerators for c in n.values()))
-        basis, coordinates = _lattice([{m: int(c * scale) for m, c in n.terms()} for n in numerators])
-        bottom = _from_ring(common * scale, used)
-        tops = [_from_ring(common.ring.from_dict({m: sp.QQ(c) for m, c in b.items()}), used) for b in basis]
-        new = [self._exponential_of(_coprime((top, bottom))) for top in tops]
-        monomials = {g: [_power(new[j], n) for j, n in row.items()] for g, row in zip(places, coordinates, strict=True)}
-        return _sum(*(self._replaced(monomial, c, monomials) for monomial, c in p.items()))
+        basis, coordinates = lattice([{m: int(c * scale) for m, c in n.terms()} for n in numerators])
+        bottom = from_ring(common * scale, used)
+        tops = [from_ring(common.ring.from_dict({m: sp.QQ(c) for m, c in b.items()}), used) for b in basis]
+        new = [self._exponential_of(coprime((top, bottom))) for top in tops]
+        monomials = {g: [power(new[j], n) for j, n in row.items()] for g, row in zip(places, coordinates, strict=True)}
+        return add(*(self._replaced(monomial, c, monomials) for monomial, c in p.items()))
 
     def _exponential_of(self, exponent: Fraction) -> Laurent:
         return self._new(sp.exp(self._quotient(exponent), evaluate=False), exponent=exponent)
@@ -418,11 +348,11 @@ class _Tower:
         result: Laurent = {tuple(pair for pair in monomial if pair[0] not in by): c}
         for g, e in monomial:
             for factor in by.get(g, ()):
-                result = _product(result, _power(factor, e))
+                result = product(result, power(factor, e))
         return result
 
     def _fraction(self, p: Laurent) -> Fraction:
-        return _coprime(self.cleared(p))
+        return coprime(self.cleared(p))
 
     def _normal(self, e: sp.Expr) -> sp.Expr:
         return self._quotient(self._fraction(self.read(e)))
@@ -431,7 +361,7 @@ class _Tower:
         """(sign, argument) with e = sign * argument, the same argument for e and -e."""
         numerator, denominator = self._fraction(self.read(e))
         sign = -1 if numerator and numerator[min(numerator)] < 0 else 1
-        return sign, self._quotient((_scaled(numerator, sign), denominator))
+        return sign, self._quotient((scaled(numerator, sign), denominator))
 
     # Back to expressions.
 
@@ -444,40 +374,6 @@ class _Tower:
         terms = sorted(p.items())
         powers = ((sp.QQ.to_sympy(sp.QQ(c)), [self._generators[g].expression ** e for g, e in m]) for m, c in terms)
         return sp.Add(*(sp.Mul(c, *factors) for c, factors in powers))
-
-
-Vector = dict[Any, int]  # of integers, by place
-
-
-def _lattice(vectors: list[Vector]) -> tuple[list[Vector], list[dict[int, int]]]:
-    """A basis of the group that integer vectors generate, in echelon form, and the coordinates of each in it."""
-    basis: dict[Any, Vector] = {}
-    for vector in vectors:
-        v = vector
-        while v:
-            pivot = max(v)
-            b = basis.get(pivot, {})
-            while b and v.get(pivot):  # Euclid's algorithm on the two
-                b, v = v, _minus(b, v, b[pivot] // v[pivot])
-            basis[pivot] = b or v
-            v = v if b else {}
-    pivots = sorted(basis, reverse=True)
-    return [basis[p] for p in pivots], [_coordinates(v, [(p, basis[p]) for p in pivots]) for v in vectors]
-
-
-def _coordinates(v: Vector, basis: list[tuple[Any, Vector]]) -> dict[int, int]:
-    row = {}
-    for j, (pivot, b) in enumerate(basis):
-        if pivot in v:
-            row[j] = v[pivot] // b[pivot]
-            v = _minus(v, b, row[j])
-    assert not v, "a vector is outside the group that it generates"
-    return row
-
-
-def _minus(v: Vector, w: Vector, n: int) -> Vector:
-    difference = {place: v.get(place, 0) - n * w.get(place, 0) for place in v.keys() | w.keys()}
-    return {place: c for place, c in difference.items() if c}
 
 
 # Witnesses.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Callable
 from importlib import resources
 
 from gpsym import maps
-from gpsym.activation import Term, member
+from gpsym.activation import Activation, Term, member
+from gpsym.branches import Branch, branches
 from gpsym.design import CriticalInit
 from gpsym.formula import SIGMA_W2
 
@@ -56,7 +58,7 @@ class Activation(nn.Module):
     """{activation}, elementwise."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return {phi}
+{body}
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def _torch(design: CriticalInit) -> str:
         activation=design.activation,
         table=textwrap.indent(str(design), "    "),
         formulas=_formulas(design),
-        phi=_phi(design),
+        body=textwrap.indent(_body(design.phi), "        "),
         sigma_w2=design.sigma_w2,
         sigma_b2=design.sigma_b2,
         q_star=design.q_star,
@@ -103,18 +105,44 @@ def _formulas(design: CriticalInit) -> str:
     return "\n".join(map(wrap.fill, lines))
 
 
-def _phi(design: CriticalInit) -> str:
-    """phi as an expression in the tensor x."""
-    offset, terms = design.phi.clamp_terms()
+def _body(phi: Activation) -> str:
+    """The lines of a function of the tensor x that returns phi(x), with the numbers of `gpsym.torch`."""
+    if phi.is_sum_of_clamps:
+        return f"return {_clamps(phi)}"
+    lines = ["y = torch.zeros_like(x)"]
+    for branch in branches(phi):
+        sign = ">=" if branch.included or branch.start == -math.inf else ">"
+        lines += [*_horner(branch), f"y = torch.where(x {sign} {_number(branch.start)}, p, y)"]
+    return "\n".join([*lines, "return torch.where(x.isnan(), x, y)"])
+
+
+def _horner(branch: Branch) -> list[str]:
+    """Lines that make p the polynomial of x, on x kept within the branch: a gradient of infinity there would be NaN."""
+    if not branch.coefficients:
+        return ["p = torch.zeros_like(x)"]
+    *lower, leading = branch.coefficients
+    lines = [f"p = torch.full_like(x, {leading!r})"]
+    if lower:
+        lines.append(f"inside = torch.clamp(x, {_number(branch.start)}, {_number(branch.end)})")
+    return [*lines, *(f"p = p * inside + {coefficient!r}" for coefficient in reversed(lower))]
+
+
+def _clamps(phi: Activation) -> str:
+    """A sum of clamps as an expression in the tensor x."""
+    offset, terms = phi.clamp_terms()
     summands = [_clamp(term) for term in terms] + ([repr(offset)] if offset else [])
     return " + ".join(summands) or "torch.zeros_like(x)"
 
 
 def _clamp(term: Term) -> str:
     shifted = f"x - {term.shift!r}" if term.shift > 0 else f"x + {-term.shift!r}" if term.shift else "x"
-    ends = ", ".join(f'float("{end}")' if end in (float("inf"), -float("inf")) else repr(end) for end in term[2:])
+    ends = ", ".join(map(_number, term[2:]))
     factor = "" if term.slope == 1 else f"{term.slope!r} * "
     return f"{factor}torch.clamp({shifted}, {ends})"
+
+
+def _number(number: float) -> str:
+    return repr(number) if math.isfinite(number) else f'float("{number}")'
 
 
 def _initializer_source() -> str:

@@ -56,7 +56,11 @@ def pair_expectation(
         return factor * expectation(f, variances[0]) * expectation(g, variances[1])
     ends = rho in (-1, 1)
     if ends and variances[0] == variances[1]:
-        return expectation(f * (g if rho == 1 else g.mirrored()), variances[0], factor)
+        g_of_u = g if rho == 1 else g.mirrored()
+        if singular := f.singular_product(g_of_u):
+            return factor * singular
+        if f.has_order_with(g_of_u):
+            return expectation(f * g_of_u, variances[0], factor)
     (p, f_ramps), (r, g_ramps) = f.ramps, g.ramps
     total = _Total(f.ring, variances, rho)
     a, b = total.inverses
@@ -86,15 +90,15 @@ def _overlap(
     (t, i), (s, j) = left, right
     if i < 0 or j < 0:
         raise ValueError(
-            f"pair_expectation: need equal variances for the limit at rho = {sign} of derivatives with atoms, "
-            f"got {variances[0]} and {variances[1]}; pass equal ones, or a correlation inside (-1, 1)."
+            "pair_expectation: need equal variances and knots in a known order for the limit of derivatives with atoms "
+            f"at rho = -1 and 1, got variances {variances[0]} and {variances[1]}; pass such, or rho inside (-1, 1)."
         )
     ratio = sp.sqrt(variances[1]) / sp.sqrt(variances[0])
     end = sign * s.as_expr() / ratio
     last = sp.Max(t.as_expr(), end)
     ring, (slope, low, other, cut) = ring_of([sign * ratio, t.as_expr(), s.as_expr(), last])
-    product = Piecewise.function(ring, (), ((-low, ring.one),)) ** i * Piecewise.function(ring, (), ((-other, slope),)) ** j
-    (piece,) = product.pieces
+    rising, other_rising = (Piecewise.function(ring, (), (line,)) for line in ((-low, ring.one), (-other, slope)))
+    (piece,) = (rising**i * other_rising**j).pieces
     zero: tuple = ()
     knots, pieces = ((cut,), (zero, piece)) if sign == 1 else ((low, cut), (zero, piece, zero))
     return expectation(Piecewise.function(ring, knots, pieces), variances[0]) / (sp.factorial(i) * sp.factorial(j))
@@ -237,7 +241,7 @@ class _Total:
             polynomial, power = polynomial.quo([s2])[0], power + 1
         return polynomial, power
 
-    def _generator(self, kind: str, *at: Any) -> sp.Expr:
+    def _generator(self, kind: str, *at: Any) -> Any:
         if kind == "one":
             return sp.S.One
         if kind in ("tail", "density", "centre"):
@@ -249,8 +253,7 @@ class _Total:
         if kind == "pair tail":
             return BivariateTail(x / d1, y / d2, rho)
         if kind == "joint density":
-            return d1 * d2 * joint_density(x, y, rho, self._variances)
-        scale = d1 * d2 * sp.sqrt(1 - rho**2)
-        if kind == "left":
-            return density(x / d1) * tail((d1 * y - d2 * rho * x) / scale)
-        return density(y / d2) * tail((d2 * x - d1 * rho * y) / scale)
+            return d1 * d2 * joint_density(x, y, rho, (d1**2, d2**2))
+        (x, d1), (y, d2) = ((x, d1), (y, d2)) if kind == "left" else ((y, d2), (x, d1))
+        beyond = (d1 * y - d2 * rho * x) / (d1 * d2) if d1 != d2 else (y - rho * x) / d1
+        return density(x / d1) * tail(beyond / sp.sqrt(1 - rho**2))

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache, reduce
 from typing import Any, ClassVar
@@ -29,7 +29,11 @@ Mpf = Any  # a number of some mpmath context, each of which has a type of its ow
 
 
 def _bivariate_tail_call(printer: CodePrinter, expr: BivariateTail) -> str:
-    return f"bivariate_tail({', '.join(map(printer.doprint, expr.args))})"
+    return f"bivariate_tail({', '.join(_printed(printer, expr.args))})"
+
+
+def _printed(printer: CodePrinter, expressions: Iterable[Any]) -> list[str]:
+    return [str(printer.doprint(expression)) for expression in expressions]
 
 
 class _PythonPrinter(PythonCodePrinter):
@@ -88,7 +92,7 @@ class _JaxPrinter(_ArrayPrinter):
 
 
 def _nested_maximum(function: str, printer: CodePrinter, expr: sp.Max) -> str:
-    return reduce(lambda a, b: f"{function}({a}, {b})", map(printer.doprint, expr.args))
+    return reduce(lambda a, b: f"{function}({a}, {b})", _printed(printer, expr.args))
 
 
 def _fold_constants(expression: Any) -> sp.Expr:
@@ -118,9 +122,7 @@ class _Backend:
 # The settings make the printers qualify every name with its module, as in scipy.special.erfc.
 _QUALIFIED = {"fully_qualified_modules": True}
 BACKENDS = {
-    "python": _Backend(
-        lambda: _PythonPrinter(_QUALIFIED), ("math",), names=("math.atanh", "math.exp", "math.erfc")
-    ),
+    "python": _Backend(lambda: _PythonPrinter(_QUALIFIED), ("math",), names=("math.atanh", "math.exp", "math.erfc")),
     "numpy": _Backend(
         lambda: _NumpyPrinter(_QUALIFIED),
         ("numpy", "scipy.special"),
@@ -228,11 +230,12 @@ def _tail_source(language: _Backend) -> str:
 def _function(name: str, variables: tuple[sp.Symbol, ...], expression: sp.Expr, backend: str) -> str:
     language = BACKENDS[backend]
     printer = language.printer()
-    expression = expression.replace(TailMoment, lambda n, h: TailMoment(n, h).rewrite(sp.erfc))
+    moments: Any = expression.atoms(TailMoment)
+    expression = expression.xreplace({moment: moment.rewrite(sp.erfc) for moment in moments})
     names = sp.numbered_symbols("t", exclude=[sp.Symbol(str(v)) for v in variables])
     folded = _fold_constants(expression) if language.fold else expression
     steps, (result,) = sp.cse(folded, symbols=names, order="none")
-    arguments = [printer.doprint(v) for v in variables]
+    arguments = _printed(printer, variables)
     if backend == "c":
         body = [f"const double {symbol} = {printer.doprint(value)};" for symbol, value in steps]
         head = f"double {name}({', '.join(f'double {v}' for v in arguments)}) {{"
@@ -319,8 +322,9 @@ def precise(expression: sp.Expr, values: Mapping[sp.Symbol, Any], digits: int = 
     """A closed form at one point, to `digits` correct significant digits.
 
     The precision starts where no number is absorbed by another, not even in their fourth powers, and grows until two
-    evaluations, 128 bits and then factors of two apart, agree, so cancellation costs time and not digits.  Zero is returned where the expression
-    vanishes with the values that are 0, and where 2^16 bits more show nothing else, as far below float64's range.
+    evaluations agree, first by 128 bits and then by factors of two: so cancellation costs time and not digits.  Zero is
+    returned where the expression vanishes with the values that are 0, and where 2^16 bits more show nothing else, as
+    far below float64's range.
     """
     if expression is sp.oo:
         return context(64).inf

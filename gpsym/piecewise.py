@@ -99,10 +99,33 @@ class Piecewise:
         Raises ValueError for what has no product: atoms at one place, or delta' times a function that jumps.
         """
         f, g = _refined(self, other)
-        atoms = tuple(
-            _sum(_atoms_times(f.atoms[k], g, k), _atoms_times(g.atoms[k], f, k)) for k in range(len(f.knots))
-        )
+        atoms = tuple(_sum(_atoms_times(f.atoms[k], g, k), _atoms_times(g.atoms[k], f, k)) for k in range(len(f.knots)))
         return replace(f, pieces=tuple(_product(p, r) for p, r in zip(f.pieces, g.pieces, strict=True)), atoms=atoms)
+
+    def singular_product(self, other: Piecewise) -> sp.Expr | None:
+        """Infinity, with its sign, where the product holds squares of delta at common knots; None where it does not.
+
+        Raises ValueError where the sign is open, or atoms of higher order meet.
+        """
+        meeting = [
+            (f_atoms, other.atoms[other.knots.index(knot)])
+            for knot, f_atoms in zip(self.knots, self.atoms, strict=True)
+            if f_atoms and knot in other.knots and other.atoms[other.knots.index(knot)]
+        ]
+        if not meeting:
+            return None
+        signs = {(f[0] * g[0]).as_expr().is_positive if len(f) == len(g) == 1 else None for f, g in meeting}
+        if len(signs) > 1 or None in signs:
+            raise ValueError("activation: need atoms whose product has a sign, got atoms at one place; there is none.")
+        return sp.oo if signs == {True} else -sp.oo
+
+    def has_order_with(self, other: Piecewise) -> bool:
+        """Whether the order of the knots of both is known."""
+        try:
+            _refined(self, other)
+        except ValueError:
+            return False
+        return True
 
     def __pow__(self, exponent: int) -> Piecewise:
         result = self.constant(1)

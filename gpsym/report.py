@@ -1,4 +1,4 @@
-"""One HTML page with the formulas, designs, plots and checks of every named activation, and a training run.
+"""One HTML page with the formulas, designs, plots and checks of the sparsifying activations, and a training run.
 
 The page is a single file that opens offline: formulas are MathML, plots are inline SVG, nothing is fetched.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import html
 import io
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from string import Template
@@ -29,8 +29,11 @@ from gpsym.verify import Check, Refuted, Verified, verify_activation
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["write_report"]
+__all__ = ["SPARSIFYING", "write_report"]
 
+# The activations on the page, those of Price et al. 2024: the others are not meant for sparse networks, and formulas
+# of all would make it long.
+SPARSIFYING = ("relu", "shifted-relu", "soft-threshold", "clipped-relu", "clipped-soft-threshold")
 # The designs on the page: sparse, and for the clipped ones well below the marginal slope 1.
 _SPARSITY, _SLOPE = 0.85, 0.7
 # The checks on the page: enough to see a wrong formula, and done in seconds.
@@ -62,25 +65,30 @@ def _display(left: str, right: str) -> str:
 
 
 def _definition(phi: Activation) -> str:
-    """phi(x), piece by piece."""
+    """phi(x), piece by piece; what it is at the knots is left open."""
+    if not phi.knots:
+        return _display(applied("<mi>φ</mi>", "x"), _polynomial(phi.pieces[0]))
     rows = []
-    for piece in phi.pieces:
-        value = mathml(piece.slope * X + piece.intercept)
-        if piece.upper == sp.oo:
-            where = f"<mi>x</mi><mo>&gt;</mo>{mathml(piece.lower)}"
+    for lower, upper, piece in phi.intervals:
+        if upper == sp.oo:
+            where = f"<mi>x</mi><mo>&gt;</mo>{mathml(lower)}"
         else:
-            above = "" if piece.lower == -sp.oo else f"{mathml(piece.lower)}<mo>&lt;</mo>"
-            where = f"{above}<mi>x</mi><mo>≤</mo>{mathml(piece.upper)}"
-        rows.append(f"<mtr><mtd>{value}</mtd><mtd>{where}</mtd></mtr>")
+            above = "" if lower == -sp.oo else f"{mathml(lower)}<mo>&lt;</mo>"
+            where = f"{above}<mi>x</mi><mo>&lt;</mo>{mathml(upper)}"
+        rows.append(f"<mtr><mtd>{_polynomial(piece)}</mtd><mtd>{where}</mtd></mtr>")
     cases = f"<mrow><mo>{{</mo><mtable>{''.join(rows)}</mtable></mrow>"
     return _display(applied("<mi>φ</mi>", "x"), cases)
+
+
+def _polynomial(coefficients: Sequence[sp.Expr]) -> str:
+    return mathml(sp.Add(*(c * X**n for n, c in enumerate(coefficients))))
 
 
 # The page and its parts, as HTML.
 
 
 def _page(run: Run | None) -> str:
-    sections = {name: _activation_section(make()) for name, make in MEMBERS.items()}
+    sections = {name: _activation_section(MEMBERS[name]()) for name in SPARSIFYING}
     sections["verification"] = _verification_section()
     if run is not None:
         sections["training"] = _training_section(run)
@@ -132,7 +140,7 @@ def _fixed_point_table(design: CriticalInit) -> str:
 
 
 def _verification_section() -> str:
-    checks = [verify_activation(make(), digits=_DIGITS, points=_POINTS) for make in MEMBERS.values()]
+    checks = [verify_activation(MEMBERS[name](), digits=_DIGITS, points=_POINTS) for name in SPARSIFYING]
     rows = [(f"<b>{row[0].activation}</b>", *map(_verdict, row)) for row in checks]
     return (
         f"<p>Every closed form above against numerical integration of its definition, to {_DIGITS} digits at {_POINTS} "

@@ -14,8 +14,18 @@ from typing import Any
 
 import mpmath
 import sympy as sp
+from sympy.core.function import ArgumentIndexError
 
-__all__ = ["BivariateTail", "TailMoment", "bivariate_tail", "combined", "density", "joint_density", "ramp_moments", "tail"]
+__all__ = [
+    "BivariateTail",
+    "TailMoment",
+    "bivariate_tail",
+    "combined",
+    "density",
+    "joint_density",
+    "ramp_moments",
+    "tail",
+]
 
 
 def density(x: sp.Expr, variance: sp.Expr = sp.S.One, mean: sp.Expr = sp.S.Zero) -> sp.Expr:
@@ -28,11 +38,14 @@ def joint_density(
 ) -> sp.Expr:
     """Density of a centred normal pair of these variances and correlation rho at (x, y), abs(rho) < 1."""
     q1, q2 = variances
-    c, s2 = rho * sp.sqrt(q1) * sp.sqrt(q2), 1 - rho**2
-    square = q2 * x**2 - 2 * c * x * y + q1 * y**2
-    if x == y:
-        square = x**2 * (q1 - 2 * c + q2)
-    return sp.exp(-square / (2 * q1 * q2 * s2)) / (2 * sp.pi * sp.sqrt(q1) * sp.sqrt(q2) * sp.sqrt(s2))
+    s2 = 1 - rho**2
+    if q1 == q2 and x == y:
+        exponent = x**2 / (q1 * (1 + rho))
+    elif q1 == q2:
+        exponent = (x**2 - 2 * rho * x * y + y**2) / (2 * q1 * s2)
+    else:
+        exponent = (q2 * x**2 - 2 * rho * sp.sqrt(q1) * sp.sqrt(q2) * x * y + q1 * y**2) / (2 * q1 * q2 * s2)
+    return sp.exp(-exponent) / (2 * sp.pi * sp.sqrt(q1) * sp.sqrt(q2) * sp.sqrt(s2))
 
 
 def tail(h: sp.Expr) -> sp.Expr:
@@ -55,7 +68,8 @@ class TailMoment(sp.Function):
     nargs = 2
 
     @classmethod
-    def eval(cls, n: Any, h: Any) -> sp.Expr | None:
+    def eval(cls, *args: Any) -> sp.Expr | None:
+        n, h = args
         if n.is_integer is False or n.is_negative:
             raise ValueError(f"TailMoment: need an order n = 0, 1, 2, ..., got {n}; pass one.")
         if h is sp.oo:
@@ -69,7 +83,7 @@ class TailMoment(sp.Function):
     def fdiff(self, argindex: int = 1) -> sp.Expr:
         n, h = self.args
         if argindex != 2:
-            raise sp.ArgumentIndexError(self, argindex)
+            raise ArgumentIndexError(self, argindex)
         return -n * TailMoment(n - 1, h) if n.is_positive else -density(h)  # type: ignore[arg-type]
 
     def _eval_rewrite_as_erfc(self, n: Any, h: Any, **_: Any) -> sp.Expr:
@@ -96,7 +110,8 @@ class TailMoment(sp.Function):
 def ramp_moments(h: Any) -> Callable[[int], tuple[Any, Any]]:
     """n -> E[r_n(Z - h)] as coefficients of P(Z > h) and of the density at h, for every integer n.
 
-    r_n(x) is x^n / n! for x > 0 and 0 for x < 0, r_(-1) is Dirac's delta and r_n' = r_(n-1); n T_n = T_(n-2) - h T_(n-1).
+    r_n(x) is x^n / n! for x > 0 and 0 for x < 0, r_(-1) is Dirac's delta and r_n' = r_(n-1): so by parts
+    n T_n = T_(n-2) - h T_(n-1).
     """
 
     @cache
@@ -130,7 +145,8 @@ class BivariateTail(sp.Function):
     nargs = 3
 
     @classmethod
-    def eval(cls, h: Any, k: Any, rho: Any) -> sp.Expr | None:
+    def eval(cls, *args: Any) -> sp.Expr | None:
+        h, k, rho = args
         if rho.is_number and (abs(rho) > 1) == True:  # noqa: E712 (a SymPy truth value)
             raise ValueError(f"BivariateTail: need a correlation from -1 to 1, got {rho}; pass one.")
         for one, other in ((h, k), (k, h)):
@@ -163,11 +179,12 @@ class BivariateTail(sp.Function):
         return tail(h) * tail(k) + sp.Integral(joint_density(h, k, r), (r, 0, rho))
 
     def _eval_evalf(self, prec: int) -> sp.Expr:
-        if not all(argument.is_number and argument.is_extended_real for argument in self.args):
+        arguments: Any = self.args
+        if not all(argument.is_number and argument.is_extended_real for argument in arguments):
             return self
         ctx = mpmath.MPContext()
         ctx.prec = prec + 10
-        value = bivariate_tail(ctx, *(ctx.mpf(argument._to_mpmath(prec + 10)) for argument in self.args))
+        value = bivariate_tail(ctx, *(ctx.mpf(argument._to_mpmath(prec + 10)) for argument in arguments))
         return sp.Float(mpmath.mpf(value), precision=prec)
 
     def _eval_is_extended_nonnegative(self) -> bool | None:
@@ -191,15 +208,12 @@ def bivariate_tail(ctx: Any, h: Any, k: Any, rho: Any) -> Any:
     """
     if not -1 <= rho <= 1:
         return ctx.nan
-    root = ctx.sqrt(2)
-    if rho > 0:
-        least = ctx.erfc(h / root) * ctx.erfc(k / root) / 4
-    else:
-        least = _interval(ctx, h, -k) if h + k < 0 else ctx.zero
+    h_tail, k_tail = (ctx.erfc(t / ctx.sqrt(2)) / 2 for t in (h, k))
     if rho == 1:
-        return ctx.erfc(max(h, k) / root) / 2
+        return min(h_tail, k_tail)
+    least = h_tail * k_tail if rho >= 0 else _interval(ctx, h, -k)
     if rho in (-1, 0):
-        return least if rho else ctx.erfc(h / root) * ctx.erfc(k / root) / 4
+        return least
     a, b, end = (h - k) ** 2, (h + k) ** 2, ctx.atanh(rho)
     # The integrand counts where A E + B / E exceeds its least value by less than 8 prec.
     most = _least_sum(ctx, a, b, ctx.exp(2 * end)) + 8 * ctx.prec
@@ -222,8 +236,10 @@ def bivariate_tail(ctx: Any, h: Any, k: Any, rho: Any) -> Any:
 
 
 def _interval(ctx: Any, lower: Any, upper: Any) -> Any:
-    """P(lower < Z < upper), by the tails that are smaller."""
+    """P(lower < Z < upper), by the tails that are smaller; 0 if lower > upper."""
     root = ctx.sqrt(2)
+    if lower > upper:
+        return ctx.zero
     if upper < 0:
         lower, upper = -upper, -lower
     if lower > 0:

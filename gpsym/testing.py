@@ -1,16 +1,49 @@
-"""Hypothesis strategies for activations and designs, for tests of gpsym and of what is built on it."""
+"""Hypothesis strategies for activations and designs, and the laws that every activation meets.
+
+To test a new activation, or what is built on the family:
+
+    @pytest.mark.parametrize("law", LAWS.values(), ids=LAWS)
+    def test_mine(law):
+        law(my_activation())
+
+A law raises AssertionError that says what came instead.  Whatever is named "decided" compares closed forms exactly
+(`gpsym.equality`); the others compare with quadratures that share nothing with the derivation.
+"""
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable, Sequence
 from fractions import Fraction
+from itertools import pairwise
+from typing import Any
+from zlib import crc32
 
+import mpmath
+import sympy as sp
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from gpsym.activation import Activation
+from gpsym import maps
+from gpsym.activation import Activation, common, identity
 from gpsym.design import CriticalInit, edge_of_chaos
+from gpsym.equality import Equal, equal
+from gpsym.formula import Q1, Q2, RHO, SIGMA_W2, Formula, Q
+from gpsym.gaussian import expectation
+from gpsym.numeric import Mpf, context, precise, to_mpf
+from gpsym.piecewise import Piecewise
+from gpsym.verify import Verified, verify_formula
 
-__all__ = ["activations", "clipped_designs", "unclipped_designs", "variances"]
+__all__ = [
+    "LAWS",
+    "ONE_INPUT_LAWS",
+    "TWO_INPUT_LAWS",
+    "activations",
+    "clipped_designs",
+    "piecewise_polynomials",
+    "unclipped_designs",
+    "variances",
+]
 
 _SMALL = st.fractions(min_value=-4, max_value=4, max_denominator=16)
 
@@ -18,6 +51,17 @@ _SMALL = st.fractions(min_value=-4, max_value=4, max_denominator=16)
 def variances() -> SearchStrategy[float]:
     """Variances from 1e-3 to 1e3, evenly spread in the logarithm."""
     return st.floats(min_value=-3, max_value=3).map(lambda exponent: 10.0**exponent)
+
+
+@st.composite
+def piecewise_polynomials(draw: st.DrawFn, *, max_knots: int = 6, max_degree: int = 3) -> Activation:
+    """Piecewise polynomials with up to max_knots knots, rational and in [-4, 4], and coefficients in [-4, 4].
+
+    As a rule they jump at every knot; some pieces are zero.
+    """
+    knots = sorted(draw(st.sets(_SMALL, max_size=max_knots)))
+    piece = st.lists(_SMALL, max_size=max_degree + 1)
+    return Activation(knots, [draw(piece) for _ in range(len(knots) + 1)])
 
 
 @st.composite
@@ -33,9 +77,9 @@ def activations(draw: st.DrawFn, *, max_knots: int = 4, zero_at_knots: bool = Fa
         # Between two zeros a line is zero; only the two ends are free.
         slopes, height = [slopes[0], *[Fraction(0)] * (len(knots) - 1), slopes[-1]], Fraction(0)
     intercepts = [height - slopes[0] * knots[0]]
-    for knot, left, right in zip(knots, slopes, slopes[1:], strict=False):
+    for knot, (left, right) in zip(knots, pairwise(slopes), strict=True):
         intercepts.append(intercepts[-1] + (left - right) * knot)
-    return Activation(knots, slopes, intercepts)
+    return Activation(knots, list(zip(intercepts, slopes, strict=True)))
 
 
 def unclipped_designs() -> SearchStrategy[CriticalInit]:
@@ -64,3 +108,293 @@ def clipped_designs() -> SearchStrategy[CriticalInit]:
 def _least_sparsity(name: str, fraction: float) -> float:
     """The sparsity this fraction of the way from the least one, that at tau = 0, to 1."""
     return 0.5 + fraction / 2 if name in ("shifted-relu", "clipped-relu") else fraction
+
+
+# Laws of one input, U = sqrt(q) Z.
+
+
+def moments_match_quadrature(phi: Activation) -> None:
+    """E[phi(U)^k] for k = 0, 1, 2, 3 and the variance of phi(U) agree with their integrals to 30 digits."""
+    for k in range(4):
+        _assert_verified(phi, maps.moment(phi, k))
+    _assert_verified(phi, maps.output_variance(phi))
+
+
+def derivatives_match_quadrature(phi: Activation) -> None:
+    """V'(q), V''(q) and chi_1(q) agree with their integrals to 30 digits."""
+    for quantity in (maps.slope, maps.curvature, maps.chi_1):
+        _assert_verified(phi, quantity(phi))
+
+
+def hermite_coefficients_match_quadrature(phi: Activation) -> None:
+    """E[phi(U) h_n(Z)], n = 0, ..., 4, agree with their integrals to 30 digits."""
+    for n in range(5):
+        _assert_verified(phi, maps.hermite_coefficient(phi, n))
+
+
+def sparsity_matches_quadrature(phi: Activation) -> None:
+    """P(phi(U) = 0) agrees with its integral to 30 digits."""
+    _assert_verified(phi, maps.sparsity(phi))
+
+
+def heat_equation(phi: Activation) -> None:
+    """dV/dq = V', dV'/dq = V'', and d/dq E phi(U) = E[phi''(U)] / 2, decided."""
+    variance, slope, curvature = (quantity(phi).expression for quantity in (maps.variance_map, maps.slope, maps.curvature))
+    _assert_equal("dV/dq = V'", sp.diff(variance, Q), slope)
+    _assert_equal("dV'/dq = V''", sp.diff(slope, Q), curvature)
+    (f,) = common(phi)
+    _assert_equal("d/dq E phi = E phi'' / 2", sp.diff(expectation(f, Q), Q), expectation(f.derivative(2), Q) / 2)
+
+
+def chi_1_and_slope(phi: Activation) -> None:
+    """V' = chi_1 + sigma_w2 E[phi(U) phi''(U)] for continuous phi, decided; chi_1 is infinite where phi jumps."""
+    chi_1 = maps.chi_1(phi).expression
+    if phi.jumps():
+        assert chi_1 == sp.oo, f"chi_1 of a function that jumps is infinite, got {chi_1}"
+        return
+    rest = SIGMA_W2 * maps.derivative_moment(phi, 0, 2).expression
+    _assert_equal("V' = chi_1 + sigma_w2 E[phi phi'']", maps.slope(phi).expression, chi_1 + rest)
+
+
+def stein(phi: Activation) -> None:
+    """E[U f(U)] = q E[f'(U)] and E[(U^2 - q) f(U)] = q^2 E[f''(U)] for f = phi, phi', phi'', phi''', decided."""
+    x, phi_ = common(identity(), phi)
+    f = phi_
+    for order in range(4):
+        first, second = f * x, f * x**2
+        _assert_equal(
+            f"E[U f] = q E f', f = phi^({order})", expectation(first, Q), Q * expectation(f.derivative(), Q)
+        )
+        _assert_equal(
+            f"E[(U^2 - q) f] = q^2 E f'', f = phi^({order})",
+            expectation(second, Q) - Q * expectation(f, Q),
+            Q**2 * expectation(f.derivative(2), Q),
+        )
+        f = f.derivative()
+
+
+def chain_rule(phi: Activation) -> None:
+    """The n-th derivatives of phi(c x) and of phi(-x) are c^n phi^(n)(c x) and (-1)^n phi^(n)(-x), decided."""
+    (f,), (c, inverse, zero) = common(phi, also=(_SCALE, 1 / _SCALE, sp.S.Zero))
+    for n in range(1, 4):
+        for name, factor, change in (
+            ("c", _SCALE, lambda g: g.composed(c, zero, inverse)),
+            ("-1", sp.S.NegativeOne, Piecewise.mirrored),
+        ):
+            outside, inside = (expectation(g, Q) for g in (change(f).derivative(n), change(f.derivative(n))))
+            _assert_equal(f"derivative {n} of phi({name} x)", outside, factor**n * inside)
+
+
+def product_rule(phi: Activation) -> None:
+    """E[(phi f)'] = E[phi' f] + E[phi f'] for f = phi, x^3, decided."""
+    f, cube = common(phi, identity() ** 3)
+    for name, g in (("phi", f), ("x^3", cube)):
+        by_parts = expectation(f.derivative() * g, Q) + expectation(f * g.derivative(), Q)
+        _assert_equal(f"(phi f)' = phi' f + phi f', f = {name}", expectation((f * g).derivative(), Q), by_parts)
+
+
+def mirror(phi: Activation) -> None:
+    """phi(-x) has the moments of phi, and its Hermite coefficients up to (-1)^n, decided."""
+    mirrored = phi.affine(-1)
+    for k in range(1, 4):
+        _assert_equal(f"E phi(-U)^{k}", maps.moment(mirrored, k).expression, maps.moment(phi, k).expression)
+    for n in range(4):
+        there, here = (maps.hermite_coefficient(f, n).expression for f in (mirrored, phi))
+        _assert_equal(f"Hermite coefficient {n} of phi(-x)", there, (-1) ** n * here)
+
+
+def scale(phi: Activation) -> None:
+    """phi(c x) at variance q is phi at c^2 q, c > 0: moments, sparsity and q V'(q), decided."""
+    scaled = phi.affine(_SCALE)
+    quantities: tuple[Callable[[Activation], sp.Expr], ...] = (
+        lambda f: maps.mean(f).expression,
+        lambda f: maps.second_moment(f).expression,
+        lambda f: maps.sparsity(f).expression,
+        lambda f: Q * maps.slope(f).expression,
+    )
+    for quantity in quantities:
+        _assert_equal("phi(c x) at q", quantity(scaled), quantity(phi).subs(Q, _SCALE**2 * Q))
+
+
+def linearity(phi: Activation) -> None:
+    """E[c phi(U) + psi(U)] = c E phi(U) + E psi(U) for psi(x) = phi(c x) and psi(x) = phi(-x) phi(x), decided."""
+    for psi in (phi.affine(_SCALE), phi.affine(-1) * phi) if not phi.parameters else (phi * phi,):
+        total, first, second = (maps.mean(f).expression for f in (_SCALE * phi + psi, phi, psi))
+        _assert_equal("E[c phi + psi]", total, _SCALE * first + second)
+
+
+# Laws of two inputs, U = sqrt(q1) X and V = sqrt(q2) Y of correlation rho.
+
+
+def kernel_matches_quadrature(phi: Activation) -> None:
+    """E[phi(U) phi(V)] agrees with its double integral to 20 digits."""
+    _assert_verified(phi, maps.kernel(phi), digits=20, points=1)
+
+
+def kernel_is_symmetric(phi: Activation) -> None:
+    """E[phi(U) phi(V)] stays the same when q1 and q2 change places, decided."""
+    kernel = maps.kernel(phi).expression
+    _assert_equal("kernel(q2, q1) = kernel(q1, q2)", kernel.subs({Q1: Q2, Q2: Q1}, simultaneous=True), kernel)
+
+
+def kernel_at_independence(phi: Activation) -> None:
+    """(d/drho)^n E[phi(U) phi(V)] = n! a_n(q1) a_n(q2) at rho = 0, n = 0, 1, 2, a_n Hermite coefficients, decided."""
+    kernel = maps.kernel(phi).expression
+    for n in range(3):
+        coefficient = maps.hermite_coefficient(phi, n).expression
+        product = coefficient.subs(Q, Q1) * coefficient.subs(Q, Q2)
+        _assert_equal(f"derivative {n} at rho = 0", sp.diff(kernel, RHO, n).subs(RHO, 0), sp.factorial(n) * product)
+    means = maps.mean(phi).expression
+    _assert_equal("kernel at rho = 0", maps.kernel(phi, rho=0).expression, means.subs(Q, Q1) * means.subs(Q, Q2))
+
+
+def kernel_at_the_ends(phi: Activation) -> None:
+    """E[phi(U) phi(V)] at rho = -1, 1 is the integral over one Z to 20 digits, and E[phi(U)^2] at rho = 1, q1 = q2."""
+    phi = _specimen(phi)
+    for q1, q2, rho in ((*_VARIANCES, -1), (*_VARIANCES, 1), (_VARIANCES[0], _VARIANCES[0], -1)):
+        closed = precise(maps.kernel(phi, rho=rho).expression, {Q1: q1, Q2: q2}, _DIGITS)
+        _assert_close(f"kernel at q1 = {q1}, q2 = {q2}, rho = {rho}", closed, *_line_integral(phi, q1, q2, rho))
+    q = {Q1: _VARIANCES[0], Q2: _VARIANCES[0], Q: _VARIANCES[0]}
+    end, second = (precise(f.expression, q, _DIGITS) for f in (maps.kernel(phi, rho=1), maps.second_moment(phi)))
+    _assert_close("kernel at rho = 1, q1 = q2", end, second, second)
+
+
+def price_theorem(phi: Activation) -> None:
+    """dR/drho = R' and dR'/drho = R'', decided."""
+    correlation, slope, curvature = (
+        quantity(phi).expression
+        for quantity in (maps.correlation_map, maps.correlation_slope, maps.correlation_curvature)
+    )
+    _assert_equal("dR/drho = R'", sp.diff(correlation, RHO), slope)
+    _assert_equal("dR'/drho = R''", sp.diff(slope, RHO), curvature)
+
+
+def kernel_differences(phi: Activation) -> None:
+    """R(rho + h) - R(rho - h) = 2 h R'(rho) + O(h^3), and the same for R' and R'', at a point, to 15 digits."""
+    phi, h = _specimen(phi), sp.Rational(1, 10**12)
+    point = {Q1: _VARIANCES[0], Q2: _VARIANCES[1], SIGMA_W2: sp.S.One}
+    kernel = maps.kernel(phi).expression / sp.sqrt(Q1 * Q2)
+    chain = [kernel, *(quantity(phi).expression for quantity in (maps.correlation_slope, maps.correlation_curvature))]
+    for name, function, derivative in zip(("R'", "R''"), chain, chain[1:], strict=False):
+        up, down = (precise(function, {**point, RHO: _CORRELATION + s * h}, 50) for s in (1, -1))
+        exact, size = (precise(f, {**point, RHO: _CORRELATION}, 30) for f in (derivative, function))
+        _assert_close(name, (up - down) / (2 * to_mpf(h, 256)), exact, abs(exact) + abs(size), digits=15)
+
+
+def kernel_of_mirrored(phi: Activation) -> None:
+    """E[phi(-U) phi(-V)] = E[phi(U) phi(V)], and E[phi(U) phi(-V)] is that at -rho; at a point, to 20 digits."""
+    phi = _specimen(phi)
+    mirrored = phi.affine(-1)
+    both, one = (_at_point(maps.kernel(f, mirrored), _CORRELATION) for f in (mirrored, phi))
+    _assert_close("E[phi(-U) phi(-V)]", both, *[_at_point(maps.kernel(phi), _CORRELATION)] * 2)
+    _assert_close("E[phi(U) phi(-V)]", one, *[_at_point(maps.kernel(phi), -_CORRELATION)] * 2)
+
+
+def kernel_is_bilinear(phi: Activation) -> None:
+    """E[(c phi(U) + U) phi(V)] = c E[phi(U) phi(V)] + rho sqrt(q1 q2) E phi'(V); at a point, to 20 digits."""
+    phi = _specimen(phi)
+    whole = _at_point(maps.kernel(_SCALE * phi + identity(), phi), _CORRELATION)
+    (f,) = common(phi)
+    parts = (_SCALE * maps.kernel(phi).expression, RHO * sp.sqrt(Q1 * Q2) * expectation(f.derivative(), Q2))
+    values = [precise(part, {Q1: _VARIANCES[0], Q2: _VARIANCES[1], RHO: _CORRELATION}, 2 * _DIGITS) for part in parts]
+    _assert_close("E[(c phi(U) + U) phi(V)]", whole, sum(values), sum(map(abs, values)))
+
+
+def cauchy_schwarz(phi: Activation) -> None:
+    """E[phi(U) phi(V)]^2 <= E[phi(U)^2] E[phi(V)^2], at two points."""
+    phi = _specimen(phi)
+    second = maps.second_moment(phi).expression
+    one, other = (precise(second, {Q: q}, _DIGITS) for q in _VARIANCES)
+    for rho in (_CORRELATION, -_CORRELATION):
+        kernel = _at_point(maps.kernel(phi), rho)
+        assert kernel**2 <= one * other * (1 + mpmath.mpf(10) ** -_DIGITS), f"Cauchy-Schwarz at rho = {rho}: {kernel}"
+
+
+ONE_INPUT_LAWS: dict[str, Callable[[Activation], None]] = {
+    law.__name__: law
+    for law in (
+        moments_match_quadrature,
+        derivatives_match_quadrature,
+        hermite_coefficients_match_quadrature,
+        sparsity_matches_quadrature,
+        heat_equation,
+        chi_1_and_slope,
+        stein,
+        chain_rule,
+        product_rule,
+        mirror,
+        scale,
+        linearity,
+    )
+}
+TWO_INPUT_LAWS: dict[str, Callable[[Activation], None]] = {
+    law.__name__: law
+    for law in (
+        kernel_matches_quadrature,
+        kernel_is_symmetric,
+        kernel_at_independence,
+        kernel_at_the_ends,
+        price_theorem,
+        kernel_differences,
+        kernel_of_mirrored,
+        kernel_is_bilinear,
+        cauchy_schwarz,
+    )
+}
+LAWS = {**ONE_INPUT_LAWS, **TWO_INPUT_LAWS}
+
+# Points that are nothing special; the activations vary.
+_SCALE = sp.Rational(3, 2)
+_VARIANCES = (sp.Rational(9, 5), sp.Rational(3, 4))
+_CORRELATION = sp.Rational(-4, 7)
+_DIGITS = 20
+
+
+def _assert_verified(phi: Activation, formula: Formula, digits: int = 30, points: int = 2) -> None:
+    seed = crc32(repr((phi.knots, phi.pieces)).encode())  # other points for another activation
+    verdict = verify_formula(formula, digits=digits, points=points, seed=seed)
+    assert isinstance(verdict, Verified), f"{formula.name} against its definition: {verdict}"
+
+
+def _assert_equal(what: str, left: sp.Expr, right: sp.Expr) -> None:
+    verdict = equal(left, right)
+    assert isinstance(verdict, Equal), f"{what}: {verdict}"
+
+
+def _assert_close(what: str, got: Mpf, expected: Mpf, size: Mpf, digits: int = _DIGITS) -> None:
+    """Equal to all but two of the digits of `size`, which is that of the parts where they cancel."""
+    assert abs(got - expected) <= abs(size) * mpmath.mpf(10) ** (2 - digits), f"{what}: got {got}, expected {expected}"
+
+
+def _at_point(formula: Formula, rho: sp.Expr) -> Mpf:
+    return precise(formula.expression, {Q1: _VARIANCES[0], Q2: _VARIANCES[1], RHO: rho}, 2 * _DIGITS)
+
+
+def _specimen(phi: Activation) -> Activation:
+    """The member at random numbers that meet its conditions."""
+    rng = random.Random(0)
+    while True:
+        numbers = [sp.Rational(rng.randint(1, 20), 8) * (1 if s.is_positive else rng.choice((-1, 1))) for s in phi.parameters]
+        values = dict(zip(phi.parameters, numbers, strict=True))
+        if not any(condition.subs(values).is_negative for condition in phi.conditions):
+            return phi.subs(values)
+
+
+def _line_integral(phi: Activation, q1: sp.Rational, q2: sp.Rational, rho: int) -> tuple[Mpf, Mpf]:
+    """E[phi(sqrt(q1) Z) phi(rho sqrt(q2) Z)] by quadrature, and that of the absolute values."""
+    ctx = context(128)
+    scales = [ctx.sqrt(to_mpf(q1, 128)), rho * ctx.sqrt(to_mpf(q2, 128))]
+    knots = [to_mpf(t, 128) for t in phi.knots]
+    pieces = [[to_mpf(c, 128) for c in piece] for piece in phi.pieces]
+    # Beyond 13 the density is below 1e-37; 1 apart, Gauss-Legendre converges at once.
+    ends = sorted({*map(ctx.mpf, range(-13, 14)), *(t / s for t in knots for s in scales if abs(t) < 13 * abs(s))})
+
+    def value(x: Mpf) -> Mpf:
+        piece: Sequence[Any] = pieces[sum(t < x for t in knots)]
+        return ctx.fsum(c * x**n for n, c in enumerate(piece))
+
+    def integrand(z: Mpf) -> Mpf:
+        return value(scales[0] * z) * value(scales[1] * z) * ctx.npdf(z)
+
+    panels = [ctx.quad(integrand, panel, method="gauss-legendre", maxdegree=4) for panel in pairwise(ends)]
+    return ctx.fsum(panels), ctx.fsum(map(abs, panels))

@@ -136,7 +136,7 @@ def _random_point(symbols: Sequence[sp.Symbol], conditions: Sequence[sp.Expr], r
     while True:
         q = 10 ** rng.uniform(-3, 3)
         known = {Q: q, Q1: q, Q2: q * 10 ** rng.uniform(-2, 2), RHO: rng.uniform(-0.97, 0.97)}
-        point = {s: sp.Rational(known[s] if s in known else _random_number(s, q, rng)) for s in symbols}
+        point: Point = {s: sp.Rational(known[s] if s in known else _random_number(s, q, rng)) for s in symbols}
         if not any(condition.subs(point).is_negative for condition in conditions):
             return point
 
@@ -212,7 +212,7 @@ def _derivative(derivative: Any, point: Point, precision: int) -> Value:
     return fine[0], fine[1] + wide[1] + abs(fine[0] - wide[0]), max(abs(fine[0]), fine[2])
 
 
-def _difference(derivative: Any, point: Point, precision: int, step: sp.Rational) -> Value:
+def _difference(derivative: Any, point: Point, precision: int, step: Any) -> Value:
     ((variable, order),) = derivative.variable_count
     finer = precision + int(order) * (precision // 2) + 32
     value, error, mass = (context(finer).zero for _ in range(3))
@@ -260,22 +260,30 @@ def _double(function: Any, ends: tuple[Mpf, Mpf], point: Point, precision: int) 
     outer, inner = function.as_independent(sp.Integral)
     coefficients = _coefficients(outer.xreplace(dict.fromkeys(outer.atoms(sp.exp), sp.S.One)), X, point, precision)
     given = _conditional(inner, point, precision)
-    rho, sigma = to_mpf(point[RHO], precision), ctx.sqrt(to_mpf(point[Q1], precision))
+    rho, sigma = to_mpf(point[RHO], precision), ctx.sqrt(to_mpf(_variances(point)[0], precision))
     width = min(_WIDTH, _WIDTH * float(ctx.sqrt(1 - rho**2) / abs(rho))) if rho else _WIDTH
+
+    def panel(a: Mpf, b: Mpf, side: int, rule: list) -> tuple[Mpf, Mpf]:
+        """The sum of a rule, and of the absolute values of its terms."""
+        parts = []
+        for z, weight in rule:
+            x = side * ((a + b) + (b - a) * z) / 2
+            factor = (
+                (b - a) / 2 * weight * ctx.exp(-((x / sigma) ** 2) / 2) * ctx.fsum(c * x**k for k, c in coefficients)
+            )
+            parts.append([factor * inside for inside in given(x)])
+        return ctx.fsum(part for part, _ in parts), ctx.fsum(abs(size) for _, size in parts)
+
     value, error, mass = ctx.zero, ctx.zero, ctx.zero
     for a, b, side, bits in _panels(*ends, sigma, ctx, width):
-        sums = []
-        for rule in _legendre_rules(bits, precision):
-            nodes = [(side * ((a + b) / 2 + (b - a) / 2 * z), w) for z, w in rule]
-            terms = [
-                (w * ctx.exp(-((x / sigma) ** 2) / 2) * ctx.fsum(c * x**k for k, c in coefficients), given(x))
-                for x, w in nodes
-            ]
-            sums.append((b - a) / 2 * ctx.fsum(p * g for p, (g, _) in terms))
-        bulk = (b - a) / 2 * ctx.fsum(abs(p) * g for p, (_, g) in terms)
-        value, mass = value + sums[0], mass + bulk
-        error += 1000 * (sums[0] - sums[1]) ** 2 / bulk if bulk else ctx.zero
+        (fine, bulk), (coarse, _) = (panel(a, b, side, rule) for rule in _legendre_rules(bits, precision))
+        error += 1000 * (fine - coarse) ** 2 / bulk if bulk else ctx.zero
+        value, mass = value + fine, mass + bulk
     return value, error, mass
+
+
+def _variances(point: Point) -> tuple[Any, Any]:
+    return (point[Q1], point[Q2]) if Q1 in point else (point[Q], point[Q])
 
 
 def _conditional(inner: sp.Expr, point: Point, precision: int) -> Callable[[Mpf], tuple[Mpf, Mpf]]:
@@ -285,14 +293,15 @@ def _conditional(inner: sp.Expr, point: Point, precision: int) -> Callable[[Mpf]
     + a^(n-1) p(a) - b^(n-1) p(b).
     """
     ctx = context(precision)
-    q1, q2, rho = (to_mpf(point[symbol], precision) for symbol in (Q1, Q2, RHO))
+    q1, q2, rho = (to_mpf(number, precision) for number in (*_variances(point), point[RHO]))
     slope, sigma = rho * ctx.sqrt(q2 / q1), ctx.sqrt(q2 * (1 - rho**2))
-    numbers = [to_mpf(value, precision) for value in point.values()]
+    numbers, divisor = [to_mpf(value, precision) for value in point.values()], sigma * ctx.sqrt(2 * ctx.pi)
     pieces = []
     for piece in _outermost(inner):
         _, *ends = piece.limits[0]
-        weight = piece.function.xreplace(dict.fromkeys(piece.function.atoms(sp.exp), sp.sqrt(2 * sp.pi * Q2 * (1 - RHO**2))))
-        coefficients = _coefficients(weight, Y, point, precision)
+        weight = piece.function.xreplace(dict.fromkeys(piece.function.atoms(sp.exp), sp.S.One))
+        # The density's divisor is in the moments already.
+        coefficients = [(k, c * divisor) for k, c in _coefficients(weight, Y, point, precision)]
         pieces.append(([ctx.mpf(at_precision(tuple(point), end, precision)(*numbers)) for end in ends], coefficients))
 
     def expectation(x: Mpf) -> tuple[Mpf, Mpf]:
@@ -301,9 +310,7 @@ def _conditional(inner: sp.Expr, point: Point, precision: int) -> Callable[[Mpf]
             a, b = ((end - slope * x) / sigma for end in ends)
             moments = _truncated_moments(max(k for k, _ in coefficients), a, b, ctx)
             for k, c in coefficients:
-                parts += [
-                    c * math.comb(k, n) * (slope * x) ** (k - n) * sigma**n * moments[n] for n in range(k + 1)
-                ]
+                parts += [c * math.comb(k, n) * (slope * x) ** (k - n) * sigma**n * moments[n] for n in range(k + 1)]
         return ctx.fsum(parts), ctx.fsum(map(abs, parts))
 
     return expectation
@@ -313,7 +320,9 @@ def _truncated_moments(order: int, a: Mpf, b: Mpf, ctx: mpmath.MPContext) -> lis
     """E[Z^n; a < Z < b] for n = 0, ..., order."""
     root = ctx.sqrt(2)
     mirrored = a < 0 and b < -a  # erfc of the side that is nearer to its tail
-    probability = (ctx.erfc(-b / root) - ctx.erfc(-a / root) if mirrored else ctx.erfc(a / root) - ctx.erfc(b / root)) / 2
+    probability = (
+        ctx.erfc(-b / root) - ctx.erfc(-a / root) if mirrored else ctx.erfc(a / root) - ctx.erfc(b / root)
+    ) / 2
     edges = [(t, ctx.npdf(t)) if ctx.isfinite(t) else (ctx.zero, ctx.zero) for t in (a, b)]
     moments = [probability]
     for n in range(1, order + 1):

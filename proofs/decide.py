@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import sympy as sp
 
-from gpsym.gaussian import collect_generators
+from gpsym.equality import Equal, equal, normal_form
 
 __all__ = ["Proved", "Undecided", "Verdict", "all_of", "positive", "zero"]
 
@@ -29,18 +29,17 @@ Verdict = Proved | Undecided
 
 
 def zero(expression: sp.Expr) -> Verdict:
-    """Whether the expression is identically zero: its normal form, linear in erfc and exp, has no term left.
+    """Whether the expression is identically zero, by its normal form.
 
-    Sound: the normal form equals the expression.  Undecided does not mean that it is not zero.
+    Undecided does not mean that it is not zero.
     """
-    normal = collect_generators(expression)
-    return Proved("identity") if normal == 0 else Undecided(f"{normal} was not seen to be 0")
+    return Proved("identity") if equal(expression) == Equal() else Undecided(f"{expression} was not seen to be 0")
 
 
 def positive(expression: sp.Expr) -> Verdict:
     """Whether the expression is positive on the domain that its symbols declare, by the signs of its factors."""
-    factors = sp.Mul.make_args(collect_generators(expression))
-    doubtful = [f for f in factors if not sp.factor(f).is_positive]
+    factors = sp.Mul.make_args(sp.factor(normal_form(expression)))
+    doubtful = [factor for factor in factors if not factor.is_positive]
     return Undecided(f"the sign of {doubtful[0]} is open") if doubtful else Proved("signs")
 
 

@@ -1,9 +1,18 @@
-"""Hypothesis profiles: quick and repeatable for every change, deep and random for `make test-deep`."""
+"""Hypothesis profiles: quick and repeatable for every change, deep and random for `make test-deep`.
+
+Each has a companion, named after what is expensive, for tests that cost much more than others:
+`@settings.get_profile("two-inputs")` above `@given`.
+"""
 
 import os
 
 from hypothesis import settings
 
-settings.register_profile("quick", max_examples=30, deadline=None, derandomize=True)
-settings.register_profile("deep", max_examples=500, deadline=None)
-settings.load_profile(os.environ.get("GPSYM_TEST_PROFILE", "quick"))
+EXAMPLES = {"quick": {"any": 30, "one-input": 10, "two-inputs": 5}, "deep": {"any": 500, "one-input": 500, "two-inputs": 100}}
+CHOSEN = os.environ.get("GPSYM_TEST_PROFILE", "quick")
+
+for name, examples in EXAMPLES.items():
+    settings.register_profile(name, max_examples=examples["any"], deadline=None, derandomize=name == "quick")
+settings.load_profile(CHOSEN)
+for cost in ("one-input", "two-inputs"):
+    settings.register_profile(cost, settings.get_profile(CHOSEN), max_examples=EXAMPLES[CHOSEN][cost])

@@ -7,7 +7,8 @@ one input's variance, `two_inputs` those of two inputs' covariance.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from gpsym.activation import Activation
 from gpsym.formula import Formula
@@ -35,8 +36,9 @@ from gpsym.maps.two_inputs import (
 )
 
 __all__ = [
-    "ALL",
+    "ONE_INPUT",
     "QUANTITIES",
+    "TWO_INPUTS",
     "chi_1",
     "correlation_curvature",
     "correlation_map",
@@ -68,7 +70,7 @@ QUANTITIES: dict[str, Callable[[Activation], Formula]] = {
 }
 
 # Every one that `derive` knows; N, J and K stand for orders 0, 1, 2, ...
-ALL: dict[str, Callable[..., Formula]] = {
+ONE_INPUT: dict[str, Callable[..., Formula]] = {
     **QUANTITIES,
     "second_moment": second_moment,
     "mean": mean,
@@ -76,26 +78,41 @@ ALL: dict[str, Callable[..., Formula]] = {
     "moment_K": moment,
     "hermite_N": hermite_coefficient,
     "derivative_moment_J_K": derivative_moment,
+    "correlation_rate": correlation_rate,
+}
+TWO_INPUTS: dict[str, Callable[..., Formula]] = {
     "correlation": correlation_map,
     "correlation_slope": correlation_slope,
     "correlation_curvature": correlation_curvature,
-    "correlation_rate": correlation_rate,
     "kernel": kernel,
     "nngp": nngp,
     "ntk": ntk,
 }
 
 
-def derive(activation: Activation, quantity: str) -> Formula:
-    """The formula of one of `ALL`, with numbers for orders, as in "moment_4"; hyphens may stand for underscores.
+def derive(activation: Activation, quantity: str, **at: Any) -> Formula:
+    """The formula of one of `ONE_INPUT` or `TWO_INPUTS`, with numbers for orders, as in "moment_4".
 
-    Raises ValueError for an unknown quantity.
+    quantity  its name; hyphens may stand for underscores.
+    at        of a quantity of two inputs: rho, the correlation -1, 0 or 1, and variances, a pair.
+
+    Raises ValueError for an unknown quantity, and for a rho that is another or has nothing to do with it.
     """
-    words = quantity.replace("-", "_").split("_")
-    orders = [int(word) for word in words if word.isdecimal()] if quantity not in QUANTITIES else []
-    for name, function in ALL.items():
-        pattern = re.sub(r"_[JKN](?=_|$)", r"_\\d+", name)
-        if re.fullmatch(pattern, "_".join(words)):
-            return function(activation, *(orders if pattern != name else ()))
-    known = ", ".join(name.replace("_", "-") for name in ALL)
-    raise ValueError(f"derive: unknown quantity {quantity!r}; choose from {known}.")
+    name = quantity.replace("-", "_")
+    if name in TWO_INPUTS:
+        return TWO_INPUTS[name](activation, **at)
+    if at:
+        raise ValueError(
+            f"derive: need a quantity of two inputs for {' and '.join(at)}, got {quantity}; "
+            f"choose from {_spelled(TWO_INPUTS)}."
+        )
+    for known, function in ONE_INPUT.items():
+        if match := re.fullmatch(re.sub(r"_[JKN](?=_|$)", r"_(\\d+)", known), name):
+            return function(activation, *map(int, match.groups()))
+    raise ValueError(
+        f"derive: unknown quantity {quantity!r}; choose from {_spelled(ONE_INPUT)}, {_spelled(TWO_INPUTS)}."
+    )
+
+
+def _spelled(names: Iterable[str]) -> str:
+    return ", ".join(name.replace("_", "-") for name in names)

@@ -7,8 +7,10 @@
     correlation_slope      dR/drho = sigma_w2 E[phi'(u) phi'(v)]
     correlation_curvature  d^2R/drho^2 = sigma_w2 sqrt(q1 q2) E[phi''(u) phi''(v)], elementary for piecewise linear phi
 
-Derivatives come with their atoms: by Price's theorem, d/drho E[f(u) g(v)] = sqrt(q1 q2) E[f'(u) g'(v)].  rho may be
-given as -1, 0 or 1, which makes every map elementary.
+Derivatives come with their atoms: by Price's theorem, d/drho E[f(u) g(v)] = sqrt(q1 q2) E[f'(u) g'(v)].
+
+Each takes `rho`, the correlation, which may be -1, 0 or 1: every map is elementary there; and `variances`, (q1, q2) if
+left out, or (q, q) for two inputs of one variance, as at a fixed point.
 
 Sources: Cho and Saul 2009 (kernels), Poole et al. 2016 (correlation map), Jacot et al. 2018 (NTK).
 """
@@ -37,10 +39,11 @@ __all__ = [
     "ntk",
 ]
 
-_DEVIATIONS = sp.sqrt(Q1) * sp.sqrt(Q2)
+Variances = tuple[sp.Expr, sp.Expr]
+_TWO: Variances = (Q1, Q2)
 
 
-def kernel(phi: Activation, psi: Activation | None = None, rho: Any = RHO) -> Formula:
+def kernel(phi: Activation, psi: Activation | None = None, rho: Any = RHO, variances: Variances = _TWO) -> Formula:
     """E[phi(u) psi(v)]; psi = phi if left out."""
     other = psi or phi
     return _formula(
@@ -49,14 +52,14 @@ def kernel(phi: Activation, psi: Activation | None = None, rho: Any = RHO) -> Fo
         r"\mathbb{E}\left[\phi(u)\,\phi(v)\right]" if other == phi else r"\mathbb{E}\left[\phi(u)\,\psi(v)\right]",
         (phi, other),
         (),
-        _double_integral(phi, other),
-        lambda rho: _expectation(phi, other, 0, rho),
-        rho,
+        _double_integral(phi, other, variances),
+        lambda rho: _expectation(phi, other, 0, variances, rho),
+        (rho, variances),
         "Cho and Saul 2009, eq. 1",
     )
 
 
-def nngp(phi: Activation, rho: Any = RHO) -> Formula:
+def nngp(phi: Activation, rho: Any = RHO, variances: Variances = _TWO) -> Formula:
     """sigma_w2 E[phi(u) phi(v)] + sigma_b2, the kernel one layer on."""
     return _formula(
         "nngp",
@@ -64,14 +67,14 @@ def nngp(phi: Activation, rho: Any = RHO) -> Formula:
         r"\sigma_w^2\,\mathbb{E}\left[\phi(u)\,\phi(v)\right] + \sigma_b^2",
         (phi, phi),
         (SIGMA_W2, SIGMA_B2),
-        SIGMA_W2 * _double_integral(phi, phi) + SIGMA_B2,
-        lambda rho: SIGMA_W2 * _expectation(phi, phi, 0, rho) + SIGMA_B2,
-        rho,
+        SIGMA_W2 * _double_integral(phi, phi, variances) + SIGMA_B2,
+        lambda rho: SIGMA_W2 * _expectation(phi, phi, 0, variances, rho) + SIGMA_B2,
+        (rho, variances),
         "Lee et al. 2018, eq. 4",
     )
 
 
-def ntk(phi: Activation, rho: Any = RHO) -> Formula:
+def ntk(phi: Activation, rho: Any = RHO, variances: Variances = _TWO) -> Formula:
     """nngp + sigma_w2 E[phi'(u) phi'(v)] theta, the neural tangent kernel one layer on; theta is the present one."""
     return _formula(
         "ntk",
@@ -80,18 +83,20 @@ def ntk(phi: Activation, rho: Any = RHO) -> Formula:
         r" + \sigma_w^2\,\mathbb{E}\left[\phi'(u)\,\phi'(v)\right] \theta",
         (phi, phi),
         (SIGMA_W2, SIGMA_B2, THETA),
-        SIGMA_W2 * _double_integral(phi, phi)
+        SIGMA_W2 * _double_integral(phi, phi, variances)
         + SIGMA_B2
-        + SIGMA_W2 * THETA * sp.Derivative(_double_integral(phi, phi), RHO) / _DEVIATIONS,
+        + SIGMA_W2 * THETA * sp.Derivative(_double_integral(phi, phi, variances), RHO) / _deviations(variances),
         lambda rho: (
-            SIGMA_W2 * _expectation(phi, phi, 0, rho) + SIGMA_B2 + SIGMA_W2 * THETA * _expectation(phi, phi, 1, rho)
+            SIGMA_W2 * _expectation(phi, phi, 0, variances, rho)
+            + SIGMA_B2
+            + SIGMA_W2 * THETA * _expectation(phi, phi, 1, variances, rho)
         ),
-        rho,
+        (rho, variances),
         "Jacot et al. 2018, theorem 1",
     )
 
 
-def correlation_map(phi: Activation, rho: Any = RHO) -> Formula:
+def correlation_map(phi: Activation, rho: Any = RHO, variances: Variances = _TWO) -> Formula:
     """R(rho) = (sigma_w2 E[phi(u) phi(v)] + sigma_b2) / sqrt(q1 q2).
 
     The correlation one layer on where q1 and q2 are fixed points of the variance map, as q* is.
@@ -102,14 +107,17 @@ def correlation_map(phi: Activation, rho: Any = RHO) -> Formula:
         r"\left(\sigma_w^2\,\mathbb{E}\left[\phi(u)\,\phi(v)\right] + \sigma_b^2\right) / \sqrt{q_1 q_2}",
         (phi, phi),
         (SIGMA_W2, SIGMA_B2),
-        (SIGMA_W2 * _double_integral(phi, phi) + SIGMA_B2) / _DEVIATIONS,
-        lambda rho: _expectation(phi, phi, 0, rho, SIGMA_W2 / _DEVIATIONS) + SIGMA_B2 / _DEVIATIONS,
-        rho,
+        (SIGMA_W2 * _double_integral(phi, phi, variances) + SIGMA_B2) / _deviations(variances),
+        lambda rho: (
+            _expectation(phi, phi, 0, variances, rho, SIGMA_W2 / _deviations(variances))
+            + SIGMA_B2 / _deviations(variances)
+        ),
+        (rho, variances),
         "Poole et al. 2016, eq. 5",
     )
 
 
-def correlation_slope(phi: Activation, rho: Any = RHO) -> Formula:
+def correlation_slope(phi: Activation, rho: Any = RHO, variances: Variances = _TWO) -> Formula:
     """R'(rho) = sigma_w2 E[phi'(u) phi'(v)]; chi_1 at rho = 1 and q1 = q2."""
     return _formula(
         "correlation_slope",
@@ -117,14 +125,14 @@ def correlation_slope(phi: Activation, rho: Any = RHO) -> Formula:
         r"\sigma_w^2\,\mathbb{E}\left[\phi'(u)\,\phi'(v)\right]",
         (phi, phi),
         (SIGMA_W2,),
-        SIGMA_W2 * sp.Derivative(_double_integral(phi, phi), RHO) / _DEVIATIONS,
-        lambda rho: SIGMA_W2 * _expectation(phi, phi, 1, rho),
-        rho,
+        SIGMA_W2 * sp.Derivative(_double_integral(phi, phi, variances), RHO) / _deviations(variances),
+        lambda rho: SIGMA_W2 * _expectation(phi, phi, 1, variances, rho),
+        (rho, variances),
         "Poole et al. 2016, eq. 6",
     )
 
 
-def correlation_curvature(phi: Activation, rho: Any = RHO) -> Formula:
+def correlation_curvature(phi: Activation, rho: Any = RHO, variances: Variances = _TWO) -> Formula:
     """R''(rho) = sigma_w2 sqrt(q1 q2) E[phi''(u) phi''(v)]; elementary for piecewise linear phi."""
     return _formula(
         "correlation_curvature",
@@ -132,9 +140,9 @@ def correlation_curvature(phi: Activation, rho: Any = RHO) -> Formula:
         r"\sigma_w^2\,\sqrt{q_1 q_2}\,\mathbb{E}\left[\phi''(u)\,\phi''(v)\right]",
         (phi, phi),
         (SIGMA_W2,),
-        SIGMA_W2 * sp.Derivative(_double_integral(phi, phi), (RHO, 2)) / _DEVIATIONS,
-        lambda rho: _expectation(phi, phi, 2, rho, SIGMA_W2 * _DEVIATIONS),
-        rho,
+        SIGMA_W2 * sp.Derivative(_double_integral(phi, phi, variances), (RHO, 2)) / _deviations(variances),
+        lambda rho: _expectation(phi, phi, 2, variances, rho, SIGMA_W2 * _deviations(variances)),
+        (rho, variances),
         "Price's theorem",
     )
 
@@ -147,8 +155,8 @@ def correlation_rate(phi: Activation) -> Formula:
     1 - rho_l ~ (3 / (2 A))^2 / l^2 for layer l.  Infinite where phi jumps.
     """
     (core,) = common(phi)
-    squares = tuple(core.jump(k)[1:2] for k in range(len(core.knots)))
-    atoms = Piecewise(core.ring, core.knots, ((),) * len(core.pieces), tuple(tuple(c * c for c in cs) for cs in squares))
+    squares = (tuple(c * c for c in core.jump(k)[1:2]) for k in range(len(core.knots)))
+    atoms = Piecewise(core.ring, core.knots, ((),) * len(core.pieces), tuple(squares))
     scale = SIGMA_W2 * sp.sqrt(Q) / (2 * sp.sqrt(sp.pi))  # sqrt(q) times the density of sqrt(q) Z at t is p(t / sqrt q)
     return Formula(
         name="correlation_rate",
@@ -156,7 +164,7 @@ def correlation_rate(phi: Activation) -> Formula:
         meaning=r"\lim_{\rho \to 1} \sqrt{1 - \rho}\,R''(\rho)",
         variables=(Q, *phi.parameters, SIGMA_W2),
         conditions=phi.conditions,
-        definition=sp.Limit(sp.sqrt(1 - RHO) * correlation_curvature(phi).definition, RHO, 1),
+        definition=sp.Limit(sp.sqrt(1 - RHO) * correlation_curvature(phi, variances=(Q, Q)).definition, RHO, 1),
         expression=sp.oo if phi.jumps() else expectation(atoms, Q, scale),
         reference="gpsym",
     )
@@ -170,17 +178,19 @@ def _formula(
     weights: tuple[sp.Symbol, ...],
     definition: sp.Expr,
     expression: Callable[[Any], sp.Expr],
-    rho: Any,
+    at: tuple[Any, Variances],
     reference: str,
 ) -> Formula:
-    rho = exact(rho)
+    rho, variances = exact(at[0]), at[1]
+    if rho != RHO and rho not in (-1, 0, 1):
+        raise ValueError(f"{name}: need a correlation -1, 0 or 1, or none, got {rho}; use evaluate for other numbers.")
     parameters = dict.fromkeys(p for phi in pair for p in phi.parameters)
     conditions = dict.fromkeys(c for phi in pair for c in phi.conditions)
     return Formula(
         name=name,
         notation=notation,
         meaning=meaning,
-        variables=(Q1, Q2, *((RHO,) if rho == RHO else ()), *parameters, *weights),
+        variables=(*dict.fromkeys(variances), *((RHO,) if rho == RHO else ()), *parameters, *weights),
         conditions=(*((1 - RHO**2,) if rho == RHO else ()), *conditions),
         definition=_at(definition, rho),
         expression=expression(rho),
@@ -198,18 +208,24 @@ def _at(definition: sp.Expr, rho: sp.Expr) -> sp.Expr:
 
 @cache
 def _expectation(
-    phi: Activation, psi: Activation, order: int, rho: Any, factor: sp.Expr = sp.S.One
+    phi: Activation, psi: Activation, order: int, variances: Variances, rho: Any, factor: sp.Expr = sp.S.One
 ) -> sp.Expr:
     """factor E[phi^(order)(u) psi^(order)(v)]."""
     f, g = common(phi, psi)
-    return pair_expectation(f.derivative(order), g.derivative(order), (Q1, Q2), rho, factor)
+    return pair_expectation(f.derivative(order), g.derivative(order), variances, rho, factor)
 
 
 @cache
-def _double_integral(phi: Activation, psi: Activation) -> sp.Expr:
+def _double_integral(phi: Activation, psi: Activation, variances: Variances) -> sp.Expr:
     """E[phi(u) psi(v)] as integrals over u of integrals over v given u."""
-    inner = sp.Add(*_integrals(psi, Y, density(Y, Q2 * (1 - RHO**2), RHO * sp.sqrt(Q2 / Q1) * X)))
-    return sp.Add(*_integrals(phi, X, density(X, Q1) * inner))
+    q1, q2 = variances
+    inner = sp.Add(*_integrals(psi, Y, density(Y, q2 * (1 - RHO**2), RHO * sp.sqrt(q2 / q1) * X)))
+    return sp.Add(*_integrals(phi, X, density(X, q1) * inner))
+
+
+def _deviations(variances: Variances) -> sp.Expr:
+    """sqrt(q1 q2)."""
+    return sp.sqrt(variances[0]) * sp.sqrt(variances[1])
 
 
 def _integrals(phi: Activation, x: sp.Symbol, weight: sp.Expr) -> list[sp.Expr]:

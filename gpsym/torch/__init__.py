@@ -15,7 +15,7 @@ from gpsym.torch.init import LayerReport, Rule, init_
 from gpsym.torch.modules import (
     ClippedReLU,
     ClippedSoftThreshold,
-    PiecewiseLinear,
+    PiecewisePolynomial,
     ShiftedReLU,
     SoftThreshold,
     activation_module,
@@ -25,7 +25,7 @@ __all__ = [
     "ClippedReLU",
     "ClippedSoftThreshold",
     "LayerReport",
-    "PiecewiseLinear",
+    "PiecewisePolynomial",
     "Rule",
     "ShiftedReLU",
     "SoftThreshold",

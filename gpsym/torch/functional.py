@@ -9,8 +9,16 @@ import torch
 from torch import Tensor
 
 from gpsym.activation import Term, member
+from gpsym.branches import Branch
 
-__all__ = ["clipped_relu", "clipped_soft_threshold", "piecewise_linear", "shifted_relu", "soft_threshold"]
+__all__ = [
+    "clipped_relu",
+    "clipped_soft_threshold",
+    "piecewise_linear",
+    "piecewise_polynomial",
+    "shifted_relu",
+    "soft_threshold",
+]
 
 
 def piecewise_linear(x: Tensor, offset: float, terms: Iterable[Term]) -> Tensor:
@@ -21,6 +29,35 @@ def piecewise_linear(x: Tensor, offset: float, terms: Iterable[Term]) -> Tensor:
     parts = [_scaled(torch.clamp(x - shift, low, high), slope) for slope, shift, low, high in terms]
     total = sum(parts[1:], start=parts[0]) if parts else torch.zeros_like(x)
     return total + offset if offset else total
+
+
+def piecewise_polynomial(x: Tensor, branches: Iterable[Branch]) -> Tensor:
+    """The polynomial of the last branch that begins before x; the numbers are those of `gpsym.branches.branches`.
+
+    x  any shape.  The result has its shape and dtype; its gradient is that of the polynomial, 0 for constants.
+    """
+    first, *others = branches
+    result = _horner(x, first)
+    for branch in others:
+        reached = x >= branch.start if branch.included else x > branch.start
+        result = torch.where(reached, _horner(x, branch), result)
+    return torch.where(x.isnan(), x, result)
+
+
+def _horner(x: Tensor, branch: Branch) -> Tensor:
+    """The polynomial where the branch counts.
+
+    Elsewhere it is that of the nearer end: an overflow there would turn the gradient 0 of what `where` leaves out
+    into NaN.
+    """
+    if not branch.coefficients:
+        return torch.zeros_like(x)
+    *lower, leading = branch.coefficients
+    inside = torch.clamp(x, branch.start, branch.end)
+    total = torch.full_like(x, leading)
+    for coefficient in reversed(lower):
+        total = total * inside + coefficient
+    return total
 
 
 def _scaled(x: Tensor, factor: float) -> Tensor:

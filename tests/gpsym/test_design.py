@@ -72,12 +72,60 @@ def test_unclipped_designs_are_marginal_and_unstable():
         assert design.curvature > 0
 
 
-def test_any_piecewise_linear_activation_has_a_design():
-    leaky = Activation((0,), ("1/10", 1), (0, 0), name="leaky-relu")
-    design = edge_of_chaos(leaky, q_star=2.0)
-    assert design.sigma_w2 == pytest.approx(2 / (1 + 0.01))
-    assert (design.sigma_b2, design.slope, design.tau) == (0, 1, None)
+@pytest.mark.parametrize("q_star", [0.5, 1.0, 30.0])
+@pytest.mark.parametrize("name", ["identity", "abs", "leaky-relu", "hard-tanh", "relu6", "squared-relu", "hard-swish"])
+def test_members_without_parameters_have_a_design(name, q_star):
+    design = edge_of_chaos(name, q_star=q_star)
+    phi = member(name)
+    values = {"q": q_star, "sigma_w2": design.sigma_w2, "sigma_b2": design.sigma_b2}
+    assert float(evaluate(maps.variance_map(phi), values)) == pytest.approx(q_star, rel=1e-15)
+    assert float(evaluate(maps.chi_1(phi), values)) == pytest.approx(1, rel=1e-15)
+    assert float(evaluate(maps.slope(phi), values)) == pytest.approx(design.slope, rel=1e-14)
+    assert design.sparsity == float(evaluate(maps.sparsity(phi), values))
+    assert (design.tau, design.m, design.is_member) == (None, None, True)
+    assert design.to_dict()["activation"] == name
+    assert "pieces" not in design.to_dict()
     assert CriticalInit.from_json(design.to_json()) == design
+
+
+def test_designs_known_by_hand():
+    """E phi'^2 is (1 + a^2) / 2 for leaky ReLU and 2 q for squared ReLU, E phi^2 of the latter is 3 q^2 / 2."""
+    leaky = edge_of_chaos(Activation((0,), ((0, "1/10"), (0, 1)), name="leaky"), q_star=2.0)
+    assert leaky.sigma_w2 == pytest.approx(2 / (1 + 0.01), rel=1e-15)
+    assert (leaky.sigma_b2, leaky.slope, leaky.tau) == (0, 1, None)
+    squared = edge_of_chaos("squared-relu", q_star=0.5)
+    assert (squared.sigma_w2, squared.sigma_b2, squared.slope, squared.curvature) == (1, 0.125, 1.5, 3)
+
+
+@pytest.mark.parametrize(
+    "phi",
+    [
+        Activation((0,), ((0, "1/10"), (0, 1)), name="leaky"),
+        Activation((-1, "1/3"), ((), (1, 2, 1), ("64/27", "-16/9")), name="hump"),
+        Activation((), ((0.1, 1),), name="shifted identity"),
+    ],
+    ids=lambda phi: phi.name,
+)
+def test_a_design_of_no_member_writes_its_pieces(phi):
+    design = edge_of_chaos(phi, q_star=10.0)
+    fields = json.loads(design.to_json())
+    assert fields["knots"] == [str(t) for t in phi.knots]
+    assert fields["pieces"] == [[str(c) for c in piece] for piece in phi.pieces]
+    assert not design.is_member
+    assert CriticalInit.from_json(design.to_json()) == design
+
+
+@pytest.mark.parametrize(
+    ("name", "jump"), [("sign", "2 at 0"), ("jump-relu", "tau at tau"), ("hard-shrink", "tau at -tau")]
+)
+def test_activations_that_jump_have_none(name, jump):
+    with pytest.raises(ValueError, match=f"need a continuous activation, got {name}, which jumps by {jump}: so chi_1"):
+        edge_of_chaos(name)
+
+
+def test_a_member_without_edge_of_chaos_is_refused():
+    with pytest.raises(ValueError, match=r"need sigma_b2 >= 0, got -9\.02.* for hard-sigmoid"):
+        edge_of_chaos("hard-sigmoid")
 
 
 def test_a_design_prints_itself_as_a_table():
@@ -111,9 +159,10 @@ def test_a_design_prints_itself_as_a_table():
         ({"activation": "st", "tau": 40}, "need sigma_w2 within float64"),
         ({"activation": "st", "tau": 1e200}, r"need E phi'\^2 > 0, got 0"),
         ({"activation": "relu-tau", "sparsity": 0.5, "slope": 1.0}, "no slope for shifted-relu"),
+        ({"activation": "prelu"}, "need numbers for a of prelu"),
         ({"activation": shifted_relu(sp.Symbol("t", real=True))}, "need numbers for t of shifted-relu"),
         ({"activation": "crelu", "tau": 1, "m": -1}, "need m > 0"),
-        ({"activation": Activation((), (0,), (1,))}, r"need E phi'\^2 > 0, got 0"),
+        ({"activation": Activation((), ((1,),))}, r"need E phi'\^2 > 0, got 0"),
     ],
     ids=str,
 )
@@ -131,7 +180,7 @@ def test_damaged_json_is_refused():
 
 
 def test_a_name_alone_makes_no_member():
-    other = Activation((0,), ("1/2", 1), (0, 0), name="relu")
+    other = Activation((0,), ((0, "1/2"), (0, 1)), name="relu")
     design = edge_of_chaos(other)
     assert not design.is_member
     assert CriticalInit.from_json(design.to_json()).phi == other != member("relu")
@@ -143,8 +192,10 @@ def test_a_name_alone_makes_no_member():
         ({"sigma_w2": math.nan}, "need a finite number for 'sigma_w2'"),
         ({"q_star": -1.0}, "need q_star > 0"),
         ({"m": None}, "need a number for m"),
-        ({"knots": ["__import__('os').getpid()"], "slopes": ["0", "1"], "intercepts": ["0", "0"]}, "Invalid literal"),
-        ({"knots": ["0"]}, "need the field 'slopes'"),
+        ({"knots": ["__import__('os').getpid()"], "pieces": [[], ["0", "1"]]}, "Invalid literal"),
+        ({"knots": ["0"], "pieces": [[], ["__import__('os').getpid()"]]}, "Invalid literal"),
+        ({"knots": ["0"], "pieces": [[]]}, "need one piece more than knots"),
+        ({"knots": ["0"]}, "need the field 'pieces'"),
     ],
 )
 def test_design_files_are_read_and_not_believed(change, message):

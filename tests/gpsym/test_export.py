@@ -1,4 +1,5 @@
 import json
+import math
 import subprocess
 import sys
 
@@ -16,7 +17,12 @@ DESIGNS = [
     edge_of_chaos("st", sparsity=0.85, q_star=2.0),
     edge_of_chaos("crelu", sparsity=0.85, slope=0.7),
     edge_of_chaos("cst", sparsity=0.0, slope=0.5),
-    edge_of_chaos(Activation((-1, 1), ("1/2", 0, 2), ("1/2", 0, -2), name="bent")),
+    edge_of_chaos(Activation((-1, 1), (("1/2", "1/2"), (), (-2, 2)), name="bent")),
+    edge_of_chaos("leaky-relu"),
+    edge_of_chaos("hard-tanh"),
+    edge_of_chaos("squared-relu"),
+    edge_of_chaos("hard-swish"),
+    edge_of_chaos(Activation((-1, 0, 2), (("3/2",), (0, "-3/2"), (0, "1/3", 0, "1/5"), ("34/15",)), name="cubic")),
 ]
 
 # Run apart from gpsym: draws a network with the exported file and prints its weights and an output.
@@ -30,7 +36,10 @@ model = nn.Sequential(nn.Conv2d(2, 4, 3), exported.Activation(), nn.Flatten(), n
                       nn.Linear(7, 3))
 exported.init_(model, input_mean_square=2.0, generator=torch.Generator().manual_seed(5))
 x = torch.linspace(-9, 9, 50).reshape(1, 2, 5, 5)
-torch.save([*model.parameters(), model(x), exported.Activation()(x)], sys.argv[1])
+edges = torch.tensor([-3.5, -0.5, 0.25, 1.5, 2.5, 7, float("inf"), -float("inf")], dtype=torch.float64, requires_grad=True)
+y = exported.Activation()(edges)
+torch.save([*model.parameters(), model(x), exported.Activation()(x), y, *torch.autograd.grad(y.sum(), edges)],
+           sys.argv[1])
 """
 
 
@@ -42,7 +51,9 @@ def here(design):
     )  # fmt: skip
     gt.init_(model, design, input_mean_square=2.0, generator=torch.Generator().manual_seed(5))
     x = torch.linspace(-9, 9, 50).reshape(1, 2, 5, 5)
-    return [*model.parameters(), model(x), gt.activation_module(design)(x)]
+    edges = torch.tensor([-3.5, -0.5, 0.25, 1.5, 2.5, 7, math.inf, -math.inf], dtype=torch.float64, requires_grad=True)
+    y = gt.activation_module(design)(edges)
+    return [*model.parameters(), model(x), gt.activation_module(design)(x), y, *torch.autograd.grad(y.sum(), edges)]
 
 
 @pytest.mark.parametrize("design", DESIGNS, ids=lambda d: d.activation)

@@ -84,6 +84,15 @@ def test_every_scale_is_drawn_without_a_warning(activation, q_star):
     )
 
 
+@pytest.mark.parametrize("name", ["identity", "abs", "leaky-relu", "hard-tanh", "squared-relu", "hard-swish"])
+def test_other_members_are_drawn_without_a_warning(name):
+    design = edge_of_chaos(name)
+    figure = variance_map_figure(design)
+    draw(figure)
+    labels = drawn(figure.axes[0])
+    assert all(any(f"{p.kind} $q = {p.q:.4g}$" in label for label in labels) for p in fixed_points(design))
+
+
 def test_training_curves_show_the_metrics():
     run = run_of(*(epoch(k, train_loss=[2.0, 1.0, 0.5][k]) for k in range(3)))
     loss, accuracy, sparsity, variance = training_figure(run).axes

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from gpsym import maps
-from gpsym.activation import Activation, member
+from gpsym.activation import Activation, leaky_relu, member
 from gpsym.design import CriticalInit, edge_of_chaos
 from gpsym.numeric import evaluate, lambdify
 from gpsym.stability import basin, fixed_points
@@ -112,7 +112,7 @@ def test_fixed_point_within_a_grid_step_left_of_the_target():
 
 def test_repelling_target():
     """phi with phi' of size 1, then 2 beyond a kink at which phi is not 0: V'(q_star) > 1 although chi_1 = 1."""
-    phi = Activation((-1, 1), (2, 1, 2), (1, 0, -1), "steepening")
+    phi = Activation((-1, 1), ((1, 2), (0, 1), (-1, 2)), "steepening")
     design = edge_of_chaos(phi)
     assert design.slope > 1
     lower, target = fixed_points(design)
@@ -124,7 +124,7 @@ def test_repelling_target():
 
 def test_basin_refuses_a_map_that_decreases():
     """A bump: large inputs give 0 again, so V rises and falls."""
-    phi = Activation((0, 1, 2), (0, 1, -1, 0), (0, 0, 2, 0), "bump")
+    phi = Activation((0, 1, 2), ((), (0, 1), (2, -1), ()), "bump")
     design = edge_of_chaos(phi, q_star=0.1)
     assert design.sigma_b2 >= 0
     with pytest.raises(ValueError, match=r"need a variance map that increases.*at q = .* for bump"):
@@ -155,8 +155,8 @@ def test_scale_theorem():
     ("activation", "ends"),
     [
         (member("shifted-relu", tau=1e-7), (0.0, 1.0)),
-        (Activation((0,), (0.1, 1), (0, 0), "leaky-relu"), (1.0, 1.0)),
-        (Activation((0,), (0.3, 1), (0, 0), "leaky-relu"), (1.0, 1.0)),
+        (leaky_relu(0.1), (1.0, 1.0)),
+        (leaky_relu(0.3), (1.0, 1.0)),
     ],
     ids=["nearly linear", "identity", "another identity"],
 )
@@ -165,3 +165,38 @@ def test_no_fixed_point_from_rounding(activation, ends):
     design = edge_of_chaos(activation)
     assert len(fixed_points(design)) == 1
     assert basin(design) == ends
+
+
+@pytest.mark.parametrize("name", ["identity", "abs", "leaky-relu"])
+def test_homogeneous_activations_keep_every_variance(name):
+    """phi(c x) = c phi(x) for c > 0 makes V linear, and the identity at the edge of chaos."""
+    design = edge_of_chaos(name, q_star=7.0)
+    (point,) = fixed_points(design)
+    assert (point.q, point.kind) == (7.0, "marginal")
+    assert basin(design) == (7.0, 7.0)
+
+
+def test_squared_relu_has_a_stable_point_below_its_edge_of_chaos():
+    """V(q) = q^2 sigma_w2 3 / 2 + sigma_b2 with roots q* and q* / 3, slopes 3 / 2 and 1 / 2."""
+    design = edge_of_chaos("squared-relu", q_star=6.0)
+    lower, target = fixed_points(design)
+    assert (lower.q, lower.slope, lower.chi_1) == pytest.approx((2, 1 / 2, 1 / 3), rel=1e-12)
+    assert (target.q, target.kind, lower.kind) == (6.0, "repelling", "attracting")
+    assert basin(design) == (6.0, 6.0)
+
+
+def test_clips_on_both_sides_make_hard_tanh_stable():
+    """Bounded and increasing: every variance returns."""
+    design = edge_of_chaos("hard-tanh")
+    assert [point.kind for point in fixed_points(design)] == ["attracting"]
+    assert basin(design) == (0.0, None)
+    assert iterated(design, 1e4, 100) == pytest.approx(1.0, rel=1e-12)
+
+
+def test_hard_swish_is_between_linear_and_relu():
+    """Small variances see x / 2, large ones ReLU; at q* = 1 the slope is above 1, with a stable point below."""
+    lower, target = fixed_points(edge_of_chaos("hard-swish"))
+    assert (target.kind, lower.kind) == ("repelling", "attracting")
+    assert target.slope == pytest.approx(1.131872678406498, rel=1e-12)
+    design = edge_of_chaos("hard-swish", q_star=30.0)
+    assert [point.kind for point in fixed_points(design)] == ["attracting"]

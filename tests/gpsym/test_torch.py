@@ -1,12 +1,15 @@
 import copy
 import math
+import pickle
 
 import pytest
 import torch
 from torch import nn
 
 import gpsym.torch as gt
-from gpsym import Activation, edge_of_chaos, shifted_relu
+from gpsym import Activation, edge_of_chaos, member, shifted_relu
+from gpsym.activation import MEMBERS, hard_swish, sign, squared_relu
+from gpsym.branches import branches
 
 DESIGNS = {
     "relu": edge_of_chaos("relu"),
@@ -75,21 +78,115 @@ def test_not_a_number_stays_one():
 def test_representations():
     assert repr(gt.ClippedReLU(1.0, 2.0)) == "ClippedReLU(tau=1.0, m=2.0)"
     assert repr(gt.SoftThreshold(0.5)) == "SoftThreshold(tau=0.5)"
-    assert repr(gt.PiecewiseLinear(shifted_relu(1))) == "PiecewiseLinear(knots=[1.0], slopes=[0.0, 1.0])"
+    assert repr(gt.PiecewisePolynomial(shifted_relu(1))) == "PiecewisePolynomial(knots=[1.0], pieces=[[], [-1.0, 1.0]])"
+    assert repr(gt.PiecewisePolynomial(sign())) == "PiecewisePolynomial(knots=[0.0], pieces=[[-1.0], [1.0]])"
 
 
 def test_any_piecewise_linear_activation():
-    hat = Activation((-1, 0, 1), (0, 2, -2, 0), (0, 2, 2, 0))
-    assert gt.PiecewiseLinear(hat)(torch.tensor([-2.0, -0.5, 0.0, 0.25, 3.0])).tolist() == [0, 1, 2, 1.5, 0]
-    constant = Activation((), (0,), (3,))
-    assert gt.PiecewiseLinear(constant)(torch.zeros(2)).tolist() == [3, 3]
+    hat = Activation((-1, 0, 1), ((), (2, 2), (2, -2), ()))
+    assert gt.PiecewisePolynomial(hat)(torch.tensor([-2.0, -0.5, 0.0, 0.25, 3.0])).tolist() == [0, 1, 2, 1.5, 0]
+    constant = Activation((), ((3,),))
+    assert gt.PiecewisePolynomial(constant)(torch.zeros(2)).tolist() == [3, 3]
+
+
+# Any activation, by gpsym's exact values.
+
+ANY = {name: member(name, **{str(p): 0.75 for p in make().parameters}) for name, make in MEMBERS.items()} | {
+    "cubic": Activation((-1, 0, 2), ((2,), (1, -1), (1, "1/3", 0, "1/5"), ("49/15",))),
+    "jumps": Activation((-2, 0, 1, 3), ((1, 1), (3, 1), (-2, 1), (0, 0, 3), (0, 0, 1))),
+    "polynomial": Activation((), ((1, -2, 0, 3),)),
+    "constant": Activation((), ((3,),)),
+}
+
+
+@pytest.mark.parametrize("name", ANY)
+def test_every_activation_has_its_exact_values_jumps_included(name):
+    phi = ANY[name]
+    places = sorted({*(k / 8 for k in range(-72, 73)), *(float(t) for t in phi.knots)})
+    x = torch.tensor(places, dtype=torch.float64)
+    expected = torch.tensor([float(phi(place)) for place in places], dtype=torch.float64)
+    torch.testing.assert_close(gt.PiecewisePolynomial(phi)(x), expected, rtol=1e-15, atol=1e-15)
+    assert torch.equal(gt.PiecewisePolynomial(phi)(x) == 0, expected == 0)
+
+
+def test_the_value_at_a_jump_lies_nearest_to_zero():
+    """Between 1 and -2 that is 0, between -1 and 3 too; of -1 and 1, of 3 and 1 the limit that is nearer."""
+    phi = ANY["jumps"]
+    got = gt.PiecewisePolynomial(phi)(torch.tensor([-2.0, 0.0, 1.0, 3.0]))
+    assert got.tolist() == [0.0, 0.0, 0.0, 9.0] == [float(phi(t)) for t in phi.knots]
+    assert len(branches(phi)) == 8
+
+
+@pytest.mark.parametrize("name", ANY)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+def test_every_activation_keeps_shape_dtype_and_nan(name, dtype):
+    module = gt.PiecewisePolynomial(ANY[name])
+    x = torch.randn(2, 3, 4).to(dtype)
+    assert (module(x).shape, module(x).dtype) == (x.shape, dtype)
+    assert module(torch.zeros(0, 3)).shape == (0, 3)
+    if name != "constant":
+        assert module(torch.tensor([math.nan, 1.0], dtype=dtype)).isnan().tolist() == [True, False]
+    assert copy.deepcopy(module)(x).equal(module(x))
+    assert pickle.loads(pickle.dumps(module))(x).equal(module(x))
+    assert module.state_dict() == {}
+
+
+@pytest.mark.parametrize("name", [name for name in ANY if name != "constant"])
+def test_gradient_is_that_of_the_pieces(name):
+    phi = ANY[name]
+    places = [k / 7 for k in range(-60, 61)]
+    knots = [float(t) for t in phi.knots]
+    inside = [place for place in places if place not in knots]
+    x = torch.tensor(inside, dtype=torch.float64, requires_grad=True)
+    (gradient,) = torch.autograd.grad(gt.PiecewisePolynomial(phi)(x).sum(), x)
+    derivative = phi.derivative().function
+    expected = torch.tensor([float(derivative(place)) for place in inside], dtype=torch.float64)
+    torch.testing.assert_close(gradient, expected, rtol=1e-14, atol=1e-14)
+
+
+def test_second_derivatives_and_what_overflows_elsewhere():
+    """Far left of the knot the square overflows in half precision; a gradient of 0 times infinity would be NaN."""
+    x = torch.tensor([-60000.0, -1.0, 2.0], dtype=torch.float16, requires_grad=True)
+    (first,) = torch.autograd.grad(gt.PiecewisePolynomial(squared_relu())(x).sum(), x, create_graph=True)
+    (second,) = torch.autograd.grad(first.sum(), x)
+    assert (first.tolist(), second.tolist()) == ([0, 0, 4], [0, 0, 2])
+    quintic = Activation((0,), ((0, 0, 0, 0, 0, 1), (0, 1)))
+    edges = torch.tensor([math.inf, 1e30], requires_grad=True)
+    (gradient,) = torch.autograd.grad(gt.PiecewisePolynomial(quintic)(edges).sum(), edges)
+    assert gradient.tolist() == [1, 1]
+    swish = torch.tensor([-math.inf, math.inf], requires_grad=True)
+    (gradient,) = torch.autograd.grad(gt.PiecewisePolynomial(hard_swish())(swish).sum(), swish)
+    assert gradient.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "torch_module"),
+    [
+        ("leaky-relu", nn.LeakyReLU()), ("hard-tanh", nn.Hardtanh()), ("relu6", nn.ReLU6()),
+        ("hard-sigmoid", nn.Hardsigmoid()), ("hard-swish", nn.Hardswish()), ("identity", nn.Identity()),
+        ("hard-shrink", nn.Hardshrink(0.75)), ("jump-relu", nn.Threshold(0.75, 0.0)),
+        ("soft-threshold", nn.Softshrink(0.75)),
+    ],
+)  # fmt: skip
+def test_members_that_torch_has_are_torchs(name, torch_module):
+    x = torch.linspace(-8, 8, 1025, dtype=torch.float64)
+    torch.testing.assert_close(gt.PiecewisePolynomial(ANY[name])(x), torch_module(x), rtol=1e-14, atol=1e-15)
+
+
+def test_modules_of_designs():
+    """Named ones where there are, else the general one."""
+    names = {"relu": "ReLU", "leaky-relu": "PiecewisePolynomial", "squared-relu": "PiecewisePolynomial"}
+    for name, kind in names.items():
+        assert type(gt.activation_module(edge_of_chaos(name))).__name__ == kind
+    squared = gt.activation_module(edge_of_chaos("squared-relu"))
+    assert squared(torch.tensor([-2.0, 0.0, 3.0])).tolist() == [0, 0, 9]
 
 
 def test_bad_parameters_are_refused():
     with pytest.raises(ValueError, match="need tau >= 0, got tau = -1"):
         gt.SoftThreshold(-1.0)
     with pytest.raises(ValueError, match="need numbers for tau, got symbols"):
-        gt.PiecewiseLinear(shifted_relu())
+        gt.PiecewisePolynomial(shifted_relu())
 
 
 class Network(nn.Module):
@@ -154,7 +251,7 @@ def test_bad_rules_are_refused(weight, bias):
 
 
 def test_a_name_alone_makes_no_module():
-    other = edge_of_chaos(Activation((0,), ("1/2", 1), (0, 0), name="relu"))
+    other = edge_of_chaos(Activation((0,), ((0, "1/2"), (0, 1)), name="relu"))
     assert gt.activation_module(other)(torch.tensor([-2.0])).item() == -1
 
 

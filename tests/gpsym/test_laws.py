@@ -1,0 +1,27 @@
+"""Every law of `gpsym.testing` for every named member and for random piecewise polynomials."""
+
+import pytest
+from hypothesis import given, settings
+
+from gpsym.activation import MEMBERS
+from gpsym.testing import LAWS, ONE_INPUT_LAWS, TWO_INPUT_LAWS, piecewise_polynomials
+
+
+@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("name", MEMBERS)
+def test_every_member_meets_every_law(name, law):
+    LAWS[law](MEMBERS[name]())
+
+
+@pytest.mark.parametrize("law", ONE_INPUT_LAWS)
+@settings.get_profile("one-input")
+@given(phi=piecewise_polynomials())
+def test_any_piecewise_polynomial_meets_every_law_of_one_input(law, phi):
+    LAWS[law](phi)
+
+
+@pytest.mark.parametrize("law", TWO_INPUT_LAWS)
+@settings.get_profile("two-inputs")
+@given(phi=piecewise_polynomials())
+def test_any_piecewise_polynomial_meets_every_law_of_two_inputs(law, phi):
+    LAWS[law](phi)
