@@ -165,6 +165,18 @@ def _joint(t: Element, s: Element, sign: int) -> tuple[tuple, ...]:
     return tuple((kind, t, s, sign) for kind in ("pair tail", "left", "right", "joint density"))
 
 
+def _is_irreducible(polynomial: Element) -> bool:
+    """Whether it is one term, or two without common factor of which one has a generator in the first power.
+
+    Most coefficients are, and a factorization takes a millisecond.
+    """
+    monomials = polynomial.monoms()
+    linear = any(1 in exponents for exponents in zip(*monomials, strict=True))
+    return len(monomials) == 1 or (
+        len(monomials) == 2 and linear and all(0 in exponents for exponents in zip(*monomials, strict=True))
+    )
+
+
 class _Total:
     """A sum of coefficients times generators, collected by generators.
 
@@ -226,7 +238,7 @@ class _Total:
             terms = {(*m[:i], (m[i] - least) // step, *m[i + 1 :]): number for m, number in terms.items()}
         content = sp.QQ(gcd(*(c.numerator for c in terms.values())), lcm(*(c.denominator for c in terms.values())))
         polynomial, power = self._over_s2(self._ring.from_dict({m: c / content for m, c in terms.items()}))
-        number, parts = polynomial.factor_list() if len(polynomial) > 1 else (1, [(polynomial, 1)])
+        number, parts = (1, [(polynomial, 1)]) if _is_irreducible(polynomial) else polynomial.factor_list()
         factors += [part.as_expr(*symbols) ** exponent for part, exponent in parts]
         return [sp.sympify(content * number), (1 - self._rho**2) ** power, *factors]
 

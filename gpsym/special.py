@@ -28,6 +28,7 @@ __all__ = [
 ]
 
 
+@lru_cache(maxsize=1024)
 def density(x: sp.Expr, variance: sp.Expr = sp.S.One, mean: sp.Expr = sp.S.Zero) -> sp.Expr:
     """Density of N(mean, variance) at x."""
     return sp.exp(-((x - mean) ** 2) / (2 * variance)) / sp.sqrt(2 * sp.pi * variance)
@@ -68,7 +69,7 @@ class TailMoment(sp.Function):
     nargs = 2
 
     @classmethod
-    def eval(cls, *args: Any) -> sp.Expr | None:
+    def eval(cls, *args: Any) -> Any:
         n, h = args
         if n.is_integer is False or n.is_negative:
             raise ValueError(f"TailMoment: need an order n = 0, 1, 2, ..., got {n}; pass one.")
@@ -145,7 +146,7 @@ class BivariateTail(sp.Function):
     nargs = 3
 
     @classmethod
-    def eval(cls, *args: Any) -> sp.Expr | None:
+    def eval(cls, *args: Any) -> Any:
         h, k, rho = args
         if rho.is_number and (abs(rho) > 1) == True:  # noqa: E712 (a SymPy truth value)
             raise ValueError(f"BivariateTail: need a correlation from -1 to 1, got {rho}; pass one.")

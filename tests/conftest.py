@@ -8,7 +8,10 @@ import os
 
 from hypothesis import settings
 
-EXAMPLES = {"quick": {"any": 30, "one-input": 10, "two-inputs": 5}, "deep": {"any": 500, "one-input": 500, "two-inputs": 100}}
+EXAMPLES = {
+    "quick": {"any": 30, "one-input": 5, "two-inputs": 3},
+    "deep": {"any": 500, "one-input": 500, "two-inputs": 100},
+}
 CHOSEN = os.environ.get("GPSYM_TEST_PROFILE", "quick")
 
 for name, examples in EXAMPLES.items():

@@ -39,7 +39,7 @@ __all__ = [
     "ntk",
 ]
 
-Variances = tuple[sp.Expr, sp.Expr]
+Variances = tuple[sp.Symbol, sp.Symbol]
 _TWO: Variances = (Q1, Q2)
 
 
@@ -157,6 +157,7 @@ def correlation_rate(phi: Activation) -> Formula:
     (core,) = common(phi)
     squares = (tuple(c * c for c in core.jump(k)[1:2]) for k in range(len(core.knots)))
     atoms = Piecewise(core.ring, core.knots, ((),) * len(core.pieces), tuple(squares))
+    bend = sp.Derivative(_double_integral(phi, phi, (Q, Q)), (RHO, 2))
     scale = SIGMA_W2 * sp.sqrt(Q) / (2 * sp.sqrt(sp.pi))  # sqrt(q) times the density of sqrt(q) Z at t is p(t / sqrt q)
     return Formula(
         name="correlation_rate",
@@ -164,7 +165,7 @@ def correlation_rate(phi: Activation) -> Formula:
         meaning=r"\lim_{\rho \to 1} \sqrt{1 - \rho}\,R''(\rho)",
         variables=(Q, *phi.parameters, SIGMA_W2),
         conditions=phi.conditions,
-        definition=sp.Limit(sp.sqrt(1 - RHO) * correlation_curvature(phi, variances=(Q, Q)).definition, RHO, 1),
+        definition=sp.Limit(sp.sqrt(1 - RHO) * SIGMA_W2 * bend / Q, RHO, 1),
         expression=sp.oo if phi.jumps() else expectation(atoms, Q, scale),
         reference="gpsym",
     )

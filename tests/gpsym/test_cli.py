@@ -1,12 +1,15 @@
 import json
+import re
 import subprocess
 import sys
 
 import pytest
 import sympy as sp
+from sympy.core.function import AppliedUndef
 
 from gpsym import __version__, edge_of_chaos, evaluate, maps, member
 from gpsym.cli import main
+from gpsym.maps import ONE_INPUT, TWO_INPUTS
 
 
 def gpsym(capsys, *arguments):
@@ -19,7 +22,7 @@ def gpsym(capsys, *arguments):
 
 def test_version_and_help(capsys):
     assert gpsym(capsys, "--version") == (0, f"gpsym, version {__version__}\n", "")
-    assert "aliases relu-tau, st, crelu, cst" in gpsym(capsys, "--help")[1]
+    assert "aliases relu-tau, st, crelu, cst" in " ".join(gpsym(capsys, "--help")[1].split())
 
 
 def test_installed_command():
@@ -40,11 +43,51 @@ def test_maps(capsys, alias):
     assert "variance" in gpsym(capsys, "maps", alias, *options)[1]
 
 
-@pytest.mark.parametrize("quantity", ["variance", "slope", "curvature", "chi-1", "sparsity"])
-def test_derive(capsys, quantity):
-    status, out, _ = gpsym(capsys, "derive", "cst", "--quantity", quantity, "--format", "sympy")
+NUMBERS = {"q": 1.5, "q1": 1.5, "q2": 0.5, "rho": -0.3, "theta": 0.25, "tau": 0.7, "m": 1.2, "a": 0.1,
+           "sigma_w2": 2.0, "sigma_b2": 0.5}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "quantity",
+    [*ONE_INPUT, *TWO_INPUTS],
+)
+def test_derive_prints_what_sympy_reads_back(capsys, quantity):
+    quantity = re.sub("_[JKN]", "_2", quantity).replace("derivative_moment_2_2", "derivative_moment_0_2")
+    status, out, _ = gpsym(capsys, "derive", "crelu", "--quantity", quantity.replace("_", "-"), "--format", "sympy")
     assert status == 0
-    assert str(sp.sympify(out)) == out.strip()
+    read = sp.sympify(out)
+    assert not read.atoms(AppliedUndef)
+    value = read.subs({symbol: sp.Rational(NUMBERS[str(symbol)]) for symbol in read.free_symbols}).evalf(30)
+    expected = evaluate(maps.derive(member("crelu"), quantity), NUMBERS, digits=25)
+    assert abs(value - sp.Float(str(expected), 30)) < abs(value) * sp.Float("1e-20", 30)
+
+
+def test_derive_takes_an_expression(capsys):
+    text = "Piecewise((0, x < tau), (x, True))"
+    options = ["--quantity", "second-moment", "--format", "sympy"]
+    status, out, _ = gpsym(capsys, "derive", "--expr", text, *options)
+    assert (status, out) == (0, gpsym(capsys, "derive", "jump-relu", *options)[1])
+    clipped = gpsym(capsys, "derive", "--expr", "min(max(0, x - tau), m)", "--assume", "m > 0", *options)
+    assert clipped == gpsym(capsys, "derive", "crelu", *options)
+    assert gpsym(capsys, "derive", "--expr", text, "--quantity", "chi-1", "--format", "sympy")[1] == "oo\n"
+
+
+def test_derive_at_the_ends_of_rho(capsys):
+    options = ["--rho", "1", "--same-variance", "--format", "sympy"]
+    limit = sp.sympify(gpsym(capsys, "derive", "cst", "--quantity", "kernel", *options)[1])
+    second = sp.sympify(gpsym(capsys, "derive", "cst", "--quantity", "second-moment", "--format", "sympy")[1])
+    assert limit == second
+    assert gpsym(capsys, "derive", "cst", "--quantity", "kernel", "--rho", "0", "--format", "sympy")[1] == "0\n"
+
+
+def test_a_jump_makes_chi_1_infinite(capsys):
+    status, out, _ = gpsym(capsys, "maps", "hard-shrink", "--tau", "1", "--q", "1", "--json")
+    assert (status, json.loads(out)["chi_1"]) == (0, "inf")
+
+
+def test_prelu_takes_its_slope(capsys):
+    assert json.loads(gpsym(capsys, "maps", "prelu", "--a", "0.5", "--q", "2", "--json")[1])["chi_1"] == 0.625
+    assert json.loads(gpsym(capsys, "design", "prelu", "--a", "0.5", "--json")[1])["sigma_w2"] == 1.6
 
 
 def test_design(capsys):
@@ -72,9 +115,9 @@ def test_verify(capsys, monkeypatch):
     assert (status, result["verified"], len(result["checks"])) == (0, True, 10)
     assert {check["verdict"] for check in result["checks"]} == {"Verified"}
     assert gpsym(capsys, "verify", *options)[1].count("Verified") == 10
-    monkeypatch.setitem(maps.QUANTITIES, "slope", maps.curvature)
-    monkeypatch.setattr("gpsym.maps.QUANTITIES", {"slope": lambda phi: _wrong(maps.slope(phi))})
-    monkeypatch.setattr("gpsym.verify.QUANTITIES", {"slope": lambda phi: _wrong(maps.slope(phi))})
+    two = gpsym(capsys, "verify", "relu", "--quantity", "kernel", "--digits", "15", "--points", "1")
+    assert (two[0], two[1].count("Verified")) == (0, 1)
+    monkeypatch.setitem(maps.ONE_INPUT, "slope", lambda phi: _wrong(maps.slope(phi)))
     status, out, _ = gpsym(capsys, "verify", *options, "--json")
     assert (status, json.loads(out)["verified"]) == (1, False)
 
@@ -100,6 +143,18 @@ BAD = [
     ("maps relu --q 1 --sigma-w2 0", "need sigma_w2 > 0"),
     ("maps relu --q 1 --sigma-b2 -1", "need sigma_b2 >= 0"),
     ("maps relu", "Missing option '--q'"),
+    ("maps prelu --q 1", "prelu needs --a"),
+    ("derive --quantity slope", "need one of ACT and --expr, got neither"),
+    ("derive relu --expr x --quantity slope", "need one of ACT and --expr, got both"),
+    ("derive relu --assume m>0 --quantity slope", "need --expr for --assume"),
+    ("derive --expr exp(x) --quantity slope", "unknown function exp"),
+    ("derive --expr max(m,x,0) --quantity slope", "need the sign of m"),
+    ("derive --expr 1/x --quantity slope", "got 1/x"),
+    ("derive relu --quantity slope --rho 1", "need a quantity of two inputs for rho, got slope"),
+    ("derive relu --quantity kernel --rho 0.5", "need a correlation -1, 0 or 1, or none, got 1/2"),
+    ("derive relu --quantity derivative-moment-1-3", "their product is no distribution"),
+    ("design hard-shrink --tau 1", "jumps by tau at -tau: so chi_1 = infinity"),
+    ("design prelu", "need numbers for a of prelu"),
     ("derive crelu --quantity speed", "unknown quantity 'speed'; choose from variance"),
     ("derive crelu --quantity slope --format word", "unknown format 'word'"),
     ("design crelu --sparsity 0.4 --slope 0.7", "need sparsity in [0.5, 1)"),

@@ -102,7 +102,7 @@ def test_designs_known_by_hand():
     [
         Activation((0,), ((0, "1/10"), (0, 1)), name="leaky"),
         Activation((-1, "1/3"), ((), (1, 2, 1), ("64/27", "-16/9")), name="hump"),
-        Activation((), ((0.1, 1),), name="shifted identity"),
+        Activation((), ((0, 0.1),), name="a tenth"),
     ],
     ids=lambda phi: phi.name,
 )
@@ -162,6 +162,7 @@ def test_a_design_prints_itself_as_a_table():
         ({"activation": "prelu"}, "need numbers for a of prelu"),
         ({"activation": shifted_relu(sp.Symbol("t", real=True))}, "need numbers for t of shifted-relu"),
         ({"activation": "crelu", "tau": 1, "m": -1}, "need m > 0"),
+        ({"activation": Activation((), (("1/10", 1),))}, "need sigma_b2 >= 0, got -0.01 "),
         ({"activation": Activation((), ((1,),))}, r"need E phi'\^2 > 0, got 0"),
     ],
     ids=str,

@@ -36,7 +36,8 @@ model = nn.Sequential(nn.Conv2d(2, 4, 3), exported.Activation(), nn.Flatten(), n
                       nn.Linear(7, 3))
 exported.init_(model, input_mean_square=2.0, generator=torch.Generator().manual_seed(5))
 x = torch.linspace(-9, 9, 50).reshape(1, 2, 5, 5)
-edges = torch.tensor([-3.5, -0.5, 0.25, 1.5, 2.5, 7, float("inf"), -float("inf")], dtype=torch.float64, requires_grad=True)
+edges = torch.tensor([-3.5, -0.5, 0.25, 1.5, 2.5, 7, float("inf"), -float("inf")], dtype=torch.float64)
+edges.requires_grad_()
 y = exported.Activation()(edges)
 torch.save([*model.parameters(), model(x), exported.Activation()(x), y, *torch.autograd.grad(y.sum(), edges)],
            sys.argv[1])

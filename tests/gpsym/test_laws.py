@@ -1,10 +1,10 @@
-"""Every law of `gpsym.testing` for every named member and for random piecewise polynomials."""
+"""Every law of `gpsym.testing` for every named member and for random ones, most with jumps or piecewise linear."""
 
 import pytest
 from hypothesis import given, settings
 
 from gpsym.activation import MEMBERS
-from gpsym.testing import LAWS, ONE_INPUT_LAWS, TWO_INPUT_LAWS, piecewise_polynomials
+from gpsym.testing import LAWS, ONE_INPUT_LAWS, TWO_INPUT_LAWS, activations, piecewise_polynomials
 
 
 @pytest.mark.parametrize("law", LAWS)
@@ -15,13 +15,13 @@ def test_every_member_meets_every_law(name, law):
 
 @pytest.mark.parametrize("law", ONE_INPUT_LAWS)
 @settings.get_profile("one-input")
-@given(phi=piecewise_polynomials())
+@given(phi=piecewise_polynomials() | activations())
 def test_any_piecewise_polynomial_meets_every_law_of_one_input(law, phi):
     LAWS[law](phi)
 
 
 @pytest.mark.parametrize("law", TWO_INPUT_LAWS)
 @settings.get_profile("two-inputs")
-@given(phi=piecewise_polynomials())
+@given(phi=piecewise_polynomials(max_knots=2) | activations(max_knots=3))
 def test_any_piecewise_polynomial_meets_every_law_of_two_inputs(law, phi):
     LAWS[law](phi)

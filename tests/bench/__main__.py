@@ -1,0 +1,39 @@
+"""The benches by name."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterable
+
+from tests.bench import symbolic
+from tests.bench.lines import HEAD, Line
+
+BENCHES: dict[str, Callable[[argparse.Namespace], Iterable[Line]]] = {"symbolic": symbolic.lines}
+
+
+def main() -> None:
+    """Run the benches that the command line names."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("bench", nargs="+", help=", ".join(BENCHES))
+    parser.add_argument("--json", action="store_true", help="one JSON list of lines, at the end")
+    parser.add_argument("--timeout", type=float, default=300, help="seconds for a peer that may not finish")
+    parser.add_argument("--all-peers", action="store_true", help="also those that are known to take too long")
+    options = parser.parse_args()
+    if unknown := [name for name in options.bench if name not in BENCHES]:
+        sys.exit(f"bench: unknown name {', '.join(unknown)}; choose from {', '.join(BENCHES)}.")
+    measured = []
+    for name in options.bench:
+        if not options.json:
+            print(f"{name}\n{HEAD}")
+        for line in BENCHES[name](options):
+            measured.append({"bench": name, **line.to_dict()})
+            if not options.json:
+                print(line, flush=True)
+    if options.json:
+        print(json.dumps(measured, indent=2))
+
+
+if __name__ == "__main__":
+    main()
