@@ -15,9 +15,13 @@ testing     strategies and laws that any activation must meet (imports hypothesi
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from gpsym import maps
-from gpsym.activation import (
-    Activation,
+from gpsym.activation import Activation
+from gpsym.formula import Formula
+from gpsym.members import (
     absolute,
     clipped_relu,
     clipped_soft_threshold,
@@ -37,13 +41,14 @@ from gpsym.activation import (
     soft_threshold,
     squared_relu,
 )
-from gpsym.design import CriticalInit, edge_of_chaos
-from gpsym.equality import equal
-from gpsym.expression import from_sympy
-from gpsym.formats import format_formula
-from gpsym.formula import Formula
-from gpsym.numeric import evaluate, lambdify
-from gpsym.verify import Refuted, Undecided, Verified, verify_formula
+
+if TYPE_CHECKING:
+    from gpsym.design import CriticalInit, edge_of_chaos
+    from gpsym.equality import equal
+    from gpsym.expression import from_sympy
+    from gpsym.formats import format_formula
+    from gpsym.numeric import evaluate, lambdify
+    from gpsym.verify import Refuted, Undecided, Verified, verify_formula
 
 __all__ = [
     "Activation",
@@ -81,3 +86,29 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+
+# Imported on first use: with printers, quadrature and parsers they cost as much as the rest.
+_ROOMS = {
+    "CriticalInit": "design",
+    "Refuted": "verify",
+    "Undecided": "verify",
+    "Verified": "verify",
+    "edge_of_chaos": "design",
+    "equal": "equality",
+    "evaluate": "numeric",
+    "format_formula": "formats",
+    "from_sympy": "expression",
+    "lambdify": "numeric",
+    "verify_formula": "verify",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ROOMS:
+        raise AttributeError(f"module 'gpsym' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"gpsym.{_ROOMS[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -30,7 +30,7 @@ def branches(activation: Activation) -> tuple[Branch, ...]:
     A knot belongs to the piece whose limit is the value there, and is a piece of its own where that is between the
     limits, as for sign(0) = 0.
 
-    >>> from gpsym.activation import squared_relu
+    >>> from gpsym.members import squared_relu
     >>> [branch.coefficients for branch in branches(squared_relu())]
     [(), (0.0, 0.0, 1.0)]
     """

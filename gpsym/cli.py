@@ -16,13 +16,13 @@ import click
 
 import gpsym
 from gpsym import maps, numeric
-from gpsym.activation import ALIASES, MEMBERS, member
 from gpsym.design import CriticalInit, edge_of_chaos
 from gpsym.export import FRAMEWORKS, export_text
 from gpsym.expression import parse_activation
 from gpsym.files import write_text
 from gpsym.formats import FORMATS, format_formula
 from gpsym.formula import Q
+from gpsym.members import ALIASES, MEMBERS, member
 from gpsym.verify import Check, Verified, verify_activation
 
 __all__ = ["main", "run"]

@@ -22,8 +22,9 @@ from typing import Any
 import sympy as sp
 
 from gpsym import maps
-from gpsym.activation import MEMBERS, Activation, member
+from gpsym.activation import Activation
 from gpsym.formula import SIGMA_W2, TAU, M, Q, exact, require
+from gpsym.members import MEMBERS, member
 from gpsym.numeric import precise
 
 __all__ = ["CriticalInit", "edge_of_chaos"]
@@ -291,8 +292,8 @@ def _critical(family: Activation, point: dict[Any, Any], tau: float | None, m: f
     where = f"{family.name}{'' if tau is None else f' with tau = {tau}'}"
     if numbers["sigma_b2"] < 0:
         raise ValueError(
-            f"edge_of_chaos: need sigma_b2 >= 0, got {numbers['sigma_b2']:.6g} for {where}: no edge of chaos exists; "
-            "the named activations have one for every tau >= 0."
+            f"edge_of_chaos: need sigma_b2 >= 0, got {numbers['sigma_b2']:.6g} for {where}: no edge of chaos exists at "
+            "this q_star; shifted-relu, soft-threshold and the clipped ones have one for every tau >= 0."
         )
     for name, number in numbers.items():
         if not math.isfinite(number):

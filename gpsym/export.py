@@ -8,10 +8,11 @@ from collections.abc import Callable
 from importlib import resources
 
 from gpsym import maps
-from gpsym.activation import Activation, Term, member
+from gpsym.activation import Activation, Term
 from gpsym.branches import Branch, branches
 from gpsym.design import CriticalInit
 from gpsym.formula import SIGMA_W2
+from gpsym.members import member
 
 __all__ = ["FRAMEWORKS", "export_text"]
 

@@ -20,8 +20,9 @@ from typing import Any
 import sympy as sp
 from sympy.core.relational import Relational
 
-from gpsym.activation import Activation, identity
+from gpsym.activation import Activation
 from gpsym.formula import Q1, Q2, RHO, SIGMA_B2, SIGMA_W2, THETA, Q, X, Y
+from gpsym.members import identity
 from gpsym.parsing import read
 from gpsym.piecewise import merged
 

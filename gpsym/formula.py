@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from fractions import Fraction
 from typing import Any
 
 import sympy as sp
+
+from gpsym.parsing import read
 
 __all__ = [
     "Q1",
@@ -78,11 +79,13 @@ class Formula:
 def exact(value: Any) -> sp.Expr:
     """An exact, real, finite SymPy expression equal to `value`; a float becomes the rational that it is.
 
-    A string is read as a fraction, such as "1/10" or "0.1", and never evaluated.
+    A string is read as a number, such as "1/10", "0.1" or "sqrt(2)", and never executed.
 
     Raises ValueError for NaN, infinities, complex values and symbols that are not declared real.
     """
-    expression: Any = sp.sympify(Fraction(value) if isinstance(value, str) else value)
+    expression: Any = read(value, {}) if isinstance(value, str) else sp.sympify(value)
+    if isinstance(value, str) and getattr(expression, "free_symbols", None):
+        raise ValueError(f"need a number, got the text {value!r}; write one, or pass a symbol as such.")
     if not isinstance(expression, sp.Expr):
         raise ValueError(f"need a number or a symbol, got {value}; pass one.")
     expression = expression.replace(lambda e: e.is_Float, lambda e: sp.Rational(e) if e.is_finite else e)

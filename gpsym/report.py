@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import sympy as sp
 
-from gpsym.activation import MEMBERS, Activation
+from gpsym.activation import Activation
 from gpsym.design import CriticalInit, edge_of_chaos
 from gpsym.files import write_text
 from gpsym.formula import M, X
 from gpsym.maps import QUANTITIES
+from gpsym.members import MEMBERS
 from gpsym.plot import Run, read_run, training_figure, variance_map_figure
 from gpsym.stability import fixed_points
 from gpsym.typeset import applied, left_side, mathml
@@ -67,7 +68,7 @@ def _display(left: str, right: str) -> str:
 def _definition(phi: Activation) -> str:
     """phi(x), piece by piece; what it is at the knots is left open."""
     if not phi.knots:
-        return _display(applied("<mi>φ</mi>", "x"), _polynomial(phi.pieces[0]))
+        return _display(applied("<mi>φ</mi>", "<mi>x</mi>"), _polynomial(phi.pieces[0]))
     rows = []
     for lower, upper, piece in phi.intervals:
         if upper == sp.oo:
@@ -77,7 +78,7 @@ def _definition(phi: Activation) -> str:
             where = f"{above}<mi>x</mi><mo>&lt;</mo>{mathml(upper)}"
         rows.append(f"<mtr><mtd>{_polynomial(piece)}</mtd><mtd>{where}</mtd></mtr>")
     cases = f"<mrow><mo>{{</mo><mtable>{''.join(rows)}</mtable></mrow>"
-    return _display(applied("<mi>φ</mi>", "x"), cases)
+    return _display(applied("<mi>φ</mi>", "<mi>x</mi>"), cases)
 
 
 def _polynomial(coefficients: Sequence[sp.Expr]) -> str:

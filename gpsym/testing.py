@@ -13,9 +13,9 @@ A law raises AssertionError that says what came instead.  Whatever is named "dec
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
-from itertools import pairwise
+from itertools import chain, pairwise, repeat
 from typing import Any
 from zlib import crc32
 
@@ -25,11 +25,12 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from gpsym import maps
-from gpsym.activation import Activation, common, identity
+from gpsym.activation import Activation, common
 from gpsym.design import CriticalInit, edge_of_chaos
 from gpsym.equality import Equal, equal
 from gpsym.formula import Q1, Q2, RHO, SIGMA_W2, Formula, Q
 from gpsym.gaussian import expectation, pair_expectation
+from gpsym.members import identity
 from gpsym.numeric import Mpf, context, precise, to_mpf
 from gpsym.piecewise import Piecewise
 from gpsym.verify import Verified, verify_formula
@@ -203,6 +204,17 @@ def mirror(phi: Activation) -> None:
         _assert_equal(f"Hermite coefficient {n} of phi(-x)", there, (-1) ** n * here)
 
 
+def affine_argument(phi: Activation) -> None:
+    """phi.affine(c, b) at x is phi(c x + b), for c > 0 and c < 0, at a point of every piece."""
+    phi = _specimen(phi)
+    ends = (phi.knots[0] - 2, *phi.knots, phi.knots[-1] + 2) if phi.knots else (-sp.S.One, sp.S.One)
+    for slope in (_SCALE, -_SCALE):
+        changed = phi.affine(slope, _SHIFT)
+        for place in ((left + right) / 2 for left, right in pairwise(ends)):
+            got, expected = changed((place - _SHIFT) / slope), phi(place)
+            assert got == expected, f"phi({slope} x + {_SHIFT}) = phi({place}): got {got}, expected {expected}"
+
+
 def scale(phi: Activation) -> None:
     """phi(c x) at variance q is phi at c^2 q, c > 0: moments, sparsity and q V'(q), decided."""
     scaled = phi.affine(_SCALE)
@@ -250,14 +262,15 @@ def kernel_at_independence(phi: Activation) -> None:
 
 
 def kernel_at_the_ends(phi: Activation) -> None:
-    """E[phi(U) phi(V)] at rho = -1, 1 is the integral over one Z to 20 digits, and E[phi(U)^2] at rho = 1, q1 = q2."""
-    phi = _specimen(phi)
-    for q1, q2, rho in ((*_VARIANCES, -1), (*_VARIANCES, 1), (_VARIANCES[0], _VARIANCES[0], -1)):
-        closed = precise(maps.kernel(phi, rho=rho).expression, {Q1: q1, Q2: q2}, _DIGITS)
-        _assert_close(f"kernel at q1 = {q1}, q2 = {q2}, rho = {rho}", closed, *_line_integral(phi, q1, q2, rho))
-    q = {Q1: _VARIANCES[0], Q2: _VARIANCES[0], Q: _VARIANCES[0]}
-    end, second = (precise(f.expression, q, _DIGITS) for f in (maps.kernel(phi, rho=1), maps.second_moment(phi)))
-    _assert_close("kernel at rho = 1, q1 = q2", end, second, second)
+    """E[phi(U) phi(V)] at rho = -1, 1 is the integral over one Z to 20 digits; so it is where q1 = q2 is one symbol."""
+    (f,), numbers = common(phi), _numbers(phi)
+    q, other = _VARIANCES
+    point = {Q1: q, Q2: other, Q: q, **numbers}
+    for rho in (sp.S.NegativeOne, sp.S.One):
+        apart, same = maps.kernel(phi, rho=rho).expression, pair_expectation(f, f, (Q, Q), rho)
+        for name, expression, ends in (("q1 != q2", apart, (q, other)), ("q1 = q2", same, (q, q))):
+            value, size = _line_integral(phi.subs(numbers), *ends, int(rho))
+            _assert_close(f"kernel at rho = {rho}, {name}", precise(expression, point, _DIGITS), value, size)
 
 
 def price_theorem(phi: Activation) -> None:
@@ -338,6 +351,7 @@ ONE_INPUT_LAWS: dict[str, Callable[[Activation], None]] = {
         chain_rule,
         product_rule,
         mirror,
+        affine_argument,
         scale,
         linearity,
     )
@@ -361,6 +375,7 @@ LAWS = {**ONE_INPUT_LAWS, **TWO_INPUT_LAWS}
 
 # Points that are nothing special; the activations vary.
 _SCALE: Any = sp.Rational(3, 2)
+_SHIFT: Any = sp.Rational(5, 8)
 _VARIANCES: tuple[Any, Any] = (sp.Rational(9, 5), sp.Rational(3, 4))
 _CORRELATION: Any = sp.Rational(-4, 7)
 _DIGITS = 20
@@ -387,16 +402,21 @@ def _companions(phi: Activation) -> tuple[Activation, ...]:
     return (phi**2,) if phi.parameters else (phi**2, phi.affine(_SCALE), phi * phi.affine(-1))
 
 
-def _specimen(phi: Activation) -> Activation:
-    """The member at random numbers that meet its conditions."""
+def _numbers(phi: Activation) -> dict[Any, Any]:
+    """Random values of its symbols that meet its conditions, negative ones where that is possible for all at once."""
     rng = random.Random(0)
-    while True:
-        numbers = [
-            sp.Rational(rng.randint(1, 20), 8) * (1 if s.is_positive else rng.choice((-1, 1))) for s in phi.parameters
-        ]
-        values: dict[Any, Any] = dict(zip(phi.parameters, numbers, strict=True))
-        if not any(condition.subs(values).is_negative for condition in phi.conditions):
-            return phi.subs(values)
+
+    def value(symbol: sp.Symbol, signs: tuple[int, ...]) -> Any:
+        return sp.Rational(rng.randint(1, 20), 8) * (1 if symbol.is_nonnegative else rng.choice(signs))
+
+    attempts = chain([(-1,)], repeat((-1, 1)))
+    points: Iterator[dict[Any, Any]] = ({s: value(s, signs) for s in phi.parameters} for signs in attempts)
+    return next(point for point in points if not any(c.subs(point).is_negative for c in phi.conditions))
+
+
+def _specimen(phi: Activation) -> Activation:
+    """The member at these numbers."""
+    return phi.subs(_numbers(phi))
 
 
 def _line_integral(phi: Activation, q1: Any, q2: Any, rho: int) -> tuple[Mpf, Mpf]:

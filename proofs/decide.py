@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import sympy as sp
 
@@ -38,7 +39,8 @@ def zero(expression: sp.Expr) -> Verdict:
 
 def positive(expression: sp.Expr) -> Verdict:
     """Whether the expression is positive on the domain that its symbols declare, by the signs of its factors."""
-    factors = sp.Mul.make_args(sp.factor(normal_form(expression)))
+    product: Any = sp.factor(normal_form(expression))
+    factors = sp.Mul.make_args(product)
     doubtful = [factor for factor in factors if not factor.is_positive]
     return Undecided(f"the sign of {doubtful[0]} is open") if doubtful else Proved("signs")
 

@@ -8,8 +8,9 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from gpsym.activation import Term, member
+from gpsym.activation import Term
 from gpsym.branches import Branch
+from gpsym.members import member
 
 __all__ = [
     "clipped_relu",

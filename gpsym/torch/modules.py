@@ -6,9 +6,10 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from gpsym.activation import Activation, member
+from gpsym.activation import Activation
 from gpsym.branches import branches
 from gpsym.design import CriticalInit
+from gpsym.members import member
 from gpsym.torch.functional import piecewise_linear, piecewise_polynomial
 
 __all__ = [

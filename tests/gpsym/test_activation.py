@@ -4,11 +4,12 @@ import operator
 import pytest
 import sympy as sp
 
-from gpsym.activation import (
+from gpsym.activation import Activation, Atom
+from gpsym.formula import TAU, A, M, X
+from gpsym.maps import second_moment
+from gpsym.members import (
     ALIASES,
     MEMBERS,
-    Activation,
-    Atom,
     absolute,
     clipped_relu,
     clipped_soft_threshold,
@@ -28,8 +29,6 @@ from gpsym.activation import (
     soft_threshold,
     squared_relu,
 )
-from gpsym.formula import TAU, A, M, X
-from gpsym.maps import second_moment
 
 NUMBERS = {"tau": 0.75, "m": 1.5, "a": -0.25}
 POINTS = [-5, -2.25, -1, -0.75, -0.25, 0, 0.5, 0.75, 1, 2.25, 4, 7]

@@ -4,19 +4,10 @@ import pytest
 import sympy as sp
 
 from gpsym import maps
-from gpsym.activation import (
-    MEMBERS,
-    absolute,
-    clipped_relu,
-    hard_tanh,
-    relu,
-    shifted_relu,
-    soft_threshold,
-    squared_relu,
-)
 from gpsym.equality import Different, Equal, Undecided, equal, normal_form
 from gpsym.formula import Q1, Q2, RHO, SIGMA_W2, TAU, M, Q, X
 from gpsym.laurent import lattice
+from gpsym.members import MEMBERS, absolute, clipped_relu, hard_tanh, relu, shifted_relu, soft_threshold, squared_relu
 from gpsym.special import BivariateTail, TailMoment, density, joint_density, tail
 
 ALL = [make() for make in MEMBERS.values()]

@@ -8,16 +8,16 @@ import sympy as sp
 import torch
 
 from gpsym import evaluate, format_formula, maps, member
-from gpsym.activation import MEMBERS
 from gpsym.formats import FORMATS
+from gpsym.members import MEMBERS
 from gpsym.special import BivariateTail
 
 POINT = {"q": 1.7, "tau": 0.9, "m": 1.3, "a": -0.3, "sigma_w2": 2.5, "sigma_b2": 0.2,
          "q1": 1.7, "q2": 0.6, "rho": 0.55, "theta": 1.5}  # fmt: skip
 TWO = [
     (name, quantity)
-    for name in ("relu", "clipped-relu", "hard-swish", "sign")
-    for quantity in ("kernel", "correlation", "correlation_slope", "ntk")
+    for name in ("relu", "clipped-relu", "hard-swish", "prelu")
+    for quantity in ("kernel", "correlation_slope")
 ]
 ALL = [(name, quantity) for name in MEMBERS for quantity in maps.QUANTITIES]
 
@@ -104,7 +104,7 @@ def test_latex_and_text_name_the_quantity():
 def test_no_format_shows_an_internal_name(style, quantity):
     shown = format_formula(maps.derive(member("crelu"), quantity), style)
     assert "Dummy" not in shown
-    assert "__" not in shown
+    assert not re.search("[A-Za-z]__|__[A-Za-z]", shown)  # the roof of a root in text is made of underscores
 
 
 def test_unknown_format():

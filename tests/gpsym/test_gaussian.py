@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import sympy as sp
 
-from gpsym.activation import Activation, common, hard_tanh, identity, relu, sign, squared_relu
+from gpsym.activation import Activation, common
 from gpsym.equality import Equal, equal
 from gpsym.gaussian import expectation, pair_expectation
+from gpsym.members import hard_tanh, identity, relu, sign, squared_relu
 from gpsym.special import BivariateTail, density, joint_density, tail
 
 T, S = sp.symbols("t s", real=True)

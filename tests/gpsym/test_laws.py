@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given, settings
 
-from gpsym.activation import MEMBERS
+from gpsym.members import MEMBERS
 from gpsym.testing import LAWS, ONE_INPUT_LAWS, TWO_INPUT_LAWS, activations, piecewise_polynomials
 
 

@@ -5,8 +5,9 @@ import pytest
 import sympy as sp
 
 from gpsym import evaluate, maps, member
-from gpsym.activation import MEMBERS
-from gpsym.formula import SIGMA_W2, TAU, M, Q
+from gpsym.equality import Equal, equal
+from gpsym.formula import SIGMA_W2, TAU, A, M, Q
+from gpsym.members import MEMBERS
 
 POINT = {"q": 2, "tau": sp.Rational(3, 2), "m": sp.Rational(1, 2), "sigma_w2": 3, "sigma_b2": sp.Rational(1, 10)}
 
@@ -108,7 +109,80 @@ def test_scale_leaves_slopes_unchanged():
             assert_close(after, before * (mpmath.mpf(7) / 3) ** power, quantity)
 
 
+# Members beyond the paper, by hand.
+
+
+@pytest.mark.parametrize(
+    ("name", "quantity", "expected"),
+    [
+        ("identity", "second_moment", Q),
+        ("abs", "second_moment", Q),
+        ("abs", "mean", sp.sqrt(2 * Q / sp.pi)),
+        ("abs", "output_variance", Q * (1 - 2 / sp.pi)),
+        ("sign", "second_moment", 1),
+        ("sign", "chi_1", sp.oo),
+        ("jump-relu", "chi_1", sp.oo),
+        ("hard-shrink", "chi_1", sp.oo),
+        ("relu", "mean", sp.sqrt(Q / (2 * sp.pi))),
+        ("prelu", "second_moment", Q * (1 + A**2) / 2),
+        ("prelu", "chi_1", SIGMA_W2 * (1 + A**2) / 2),
+        ("squared-relu", "moment_3", 15 * Q**3 / 2),
+        ("squared-relu", "chi_1", 2 * Q * SIGMA_W2),
+        ("squared-relu", "derivative_moment_0_2", Q),
+        ("squared-relu", "sparsity", sp.S.Half),
+        ("hard-tanh", "mean", 0),
+        ("hard-tanh", "sparsity", 0),
+        ("hard-sigmoid", "mean", sp.S.Half),
+        ("identity", "hermite_1", sp.sqrt(Q)),
+        ("identity", "hermite-3", 0),
+        ("relu", "hermite_2", sp.sqrt(Q) / (2 * sp.sqrt(sp.pi))),
+        ("sign", "derivative_moment_0_1", 0),
+        ("relu", "moment_0", 1),
+    ],
+)
+def test_members_known_by_hand(name, quantity, expected):
+    got = maps.derive(member(name), quantity).expression
+    assert got == expected or equal(got, expected) == Equal()
+
+
+def test_correlation_rate_of_relu_is_that_of_cho_and_saul():
+    """R'(rho) = 1 - arccos(rho) / pi at sigma_w2 = 2, so R'' = 1 / (pi sqrt(1 - rho^2)) and A = 1 / (pi sqrt 2)."""
+    rate = maps.correlation_rate(member("relu")).expression.subs(SIGMA_W2, 2)
+    assert equal(rate, 1 / (sp.pi * sp.sqrt(2))) == Equal()
+    assert maps.correlation_rate(member("sign")).expression == sp.oo
+
+
+def test_two_inputs_that_are_one():
+    """q1 = q2 and rho = 1: the kernel is the second moment, the correlation slope chi_1, whatever the knots."""
+    for name in ("clipped-relu", "hard-swish", "prelu", "squared-relu"):
+        phi = member(name)
+        same = {"rho": 1, "variances": (Q, Q)}
+        assert equal(maps.kernel(phi, **same).expression, maps.second_moment(phi).expression) == Equal()
+        assert equal(maps.correlation_slope(phi, **same).expression, maps.chi_1(phi).expression) == Equal()
+        at_fixed_point = maps.correlation_map(phi, **same).expression * Q
+        assert equal(at_fixed_point, maps.variance_map(phi).expression) == Equal()
+
+
+@pytest.mark.parametrize("order", [-1, 0.5])
+def test_orders(order):
+    with pytest.raises(ValueError, match=r"moment: need an order 0, 1, 2, \.\.\., got"):
+        maps.moment(member("relu"), order)
+
+
+def test_orders_in_names_and_refusals():
+    assert maps.derive(member("relu"), "moment-4") == maps.moment(member("relu"), 4)
+    assert maps.derive(member("relu"), "derivative_moment_0_1") == maps.derivative_moment(member("relu"), 0, 1)
+    assert maps.derive(member("relu"), "kernel", rho=1) == maps.kernel(member("relu"), rho=1)
+    with pytest.raises(ValueError, match="need a quantity of two inputs for rho, got slope"):
+        maps.derive(member("relu"), "slope", rho=1)
+    with pytest.raises(ValueError, match="kernel: need a correlation -1, 0 or 1, or none, got 1/2"):
+        maps.kernel(member("relu"), rho=sp.S.Half)
+
+
 def test_variables_come_in_one_order():
+    assert [str(v) for v in maps.ntk(member("cst")).variables] == [
+        "q1", "q2", "rho", "tau", "m", "sigma_w2", "sigma_b2", "theta"
+    ]  # fmt: skip
     assert [str(v) for v in maps.variance_map(member("cst")).variables] == ["q", "tau", "m", "sigma_w2", "sigma_b2"]
     assert maps.sparsity(member("crelu")).variables == (Q, TAU, M)
 

@@ -15,8 +15,8 @@ import sympy as sp
 import torch
 
 from gpsym import evaluate, lambdify, maps, member, shifted_relu
-from gpsym.activation import MEMBERS, clipped_relu, relu
 from gpsym.formula import Q1, Q2, Formula, Q
+from gpsym.members import MEMBERS, clipped_relu, relu
 from gpsym.numeric import BACKENDS, precise, source
 from gpsym.special import BivariateTail, TailMoment
 
@@ -151,9 +151,7 @@ def test_jax_code_agrees(jax_here, name):
 
 h, k, rho = sp.symbols("h k rho", real=True)
 TAIL = Formula("orthant", "L", "", (h, k, rho), (), sp.S.Zero, BivariateTail(h, k, rho), "test")
-PLACES = list(
-    itertools.product((-6.0, 0.0, 1.25, 7.0), (-2.0, 0.25), (-0.999999, -0.9, -0.3, 0.1, 0.7, 0.99, 0.999999))
-)
+PLACES = list(itertools.product((-6.0, 0.0, 1.25), (-2.0, 0.25), (-0.999999, -0.9, -0.3, 0.1, 0.7, 0.99, 0.999999)))
 
 
 @pytest.fixture(scope="module")

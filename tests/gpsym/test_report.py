@@ -14,9 +14,9 @@ import sympy as sp
 from scipy.special import erf, erfc
 
 from gpsym import maps, report, typeset
-from gpsym.activation import MEMBERS
 from gpsym.design import edge_of_chaos
 from gpsym.maps import QUANTITIES
+from gpsym.members import MEMBERS
 from gpsym.report import SPARSIFYING, write_report
 from gpsym.typeset import Root, paper_form
 from gpsym.verify import Check, Refuted, Undecided
@@ -300,13 +300,16 @@ def test_names_of_variances_and_quantities():
     [
         ("clipped-relu", "φ(x)={0x<τx−ττ<x<τ+mmx>τ+m"),
         ("squared-relu", "φ(x)={0x<0x2x>0"),
-        ("sign", "φ(x)={−1x<01x>0"),
+        ("sign", "φ(x)={-1x<01x>0"),
         ("identity", "φ(x)=x"),
     ],
 )
 def test_definition_lists_the_pieces(name, text):
     """What phi is at the knots is left open."""
-    assert Page(report._definition(MEMBERS[name]())).text == text
+    shown = report._definition(MEMBERS[name]())
+    assert Page(shown).text == text
+    # Text outside of a token is not displayed.
+    assert not re.search(r"</m\w+>[^<]+<", shown)
 
 
 def test_the_page_is_about_the_activations_of_the_paper():

@@ -71,7 +71,6 @@ def test_orders_of_tail_moments(order):
         TailMoment(order, H)
 
 
-@pytest.mark.xfail(reason="evalf of TailMoment loses digits where its two terms cancel")
 def test_numbers_in_the_far_tail_keep_their_digits():
     """H_2(30) is p(30) (2 / 30^3) (1 - ...), of which little is left in the difference of its two terms."""
     with mpmath.workdps(60):
@@ -121,7 +120,6 @@ def test_bivariate_tails_are_their_integrals(h, k, rho):
     assert_digits(got, expected)
 
 
-@pytest.mark.xfail(reason="evalf of BivariateTail goes through mpmath's global precision, 53 bits")
 def test_evalf_of_bivariate_tails_has_the_digits_asked_for():
     with mpmath.workdps(55):
         expected = orthant(1, 2, "1/2")

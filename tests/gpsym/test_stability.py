@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from gpsym import maps
-from gpsym.activation import Activation, leaky_relu, member
+from gpsym.activation import Activation
 from gpsym.design import CriticalInit, edge_of_chaos
+from gpsym.members import leaky_relu, member
 from gpsym.numeric import evaluate, lambdify
 from gpsym.stability import basin, fixed_points
 

@@ -8,8 +8,8 @@ from torch import nn
 
 import gpsym.torch as gt
 from gpsym import Activation, edge_of_chaos, member, shifted_relu
-from gpsym.activation import MEMBERS, hard_swish, sign, squared_relu
 from gpsym.branches import branches
+from gpsym.members import MEMBERS, hard_swish, sign, squared_relu
 
 DESIGNS = {
     "relu": edge_of_chaos("relu"),

@@ -5,8 +5,8 @@ import sympy as sp
 from hypothesis import given, settings
 
 from gpsym import Refuted, Undecided, Verified, maps, member, verify_formula
-from gpsym.activation import MEMBERS
 from gpsym.formula import TAU, Q
+from gpsym.members import MEMBERS
 from gpsym.testing import activations
 from gpsym.verify import verify_activation
 
@@ -25,6 +25,38 @@ def test_every_formula_of_every_member_is_verified_to_50_digits(name):
 def test_every_formula_of_any_member_is_verified(phi):
     for check in verify_activation(phi, digits=20, points=1):
         assert isinstance(check.verdict, Verified), check
+
+
+@pytest.mark.parametrize(
+    ("name", "quantity"),
+    [("clipped-relu", "kernel"), ("hard-swish", "correlation"), ("prelu", "correlation_slope"), ("sign", "ntk"),
+     ("leaky-relu", "correlation_curvature"), ("squared-relu", "hermite_3"), ("jump-relu", "moment_3"),
+     ("hard-shrink", "derivative_moment_0_1"), ("hard-tanh", "output_variance")],
+)  # fmt: skip
+def test_other_quantities_are_verified(name, quantity):
+    verdict = verify_formula(maps.derive(member(name), quantity), digits=20, points=1)
+    assert isinstance(verdict, Verified), verdict
+
+
+@pytest.mark.parametrize("quantity", ["kernel", "correlation_slope"])
+def test_a_wrong_formula_of_two_inputs_is_refuted(quantity):
+    formula = maps.derive(member("clipped-relu"), quantity)
+    wrong = replace(formula, expression=formula.expression * (1 + sp.Rational(1, 10**12)))
+    verdict = verify_formula(wrong, digits=20, points=1)
+    assert isinstance(verdict, Refuted)
+    assert verdict.witness.keys() == {str(v) for v in formula.variables}
+
+
+def test_infinity_is_verified_and_its_denial_refuted():
+    formula = maps.chi_1(member("sign"))
+    assert isinstance(verify_formula(formula, points=1), Verified)
+    assert isinstance(verify_formula(replace(formula, expression=sp.S.One), points=1), Refuted)
+
+
+def test_limits_are_left_undecided():
+    verdict = verify_formula(maps.correlation_rate(member("relu")), points=1)
+    assert isinstance(verdict, Undecided)
+    assert "limits are not computed" in verdict.why
 
 
 @pytest.mark.parametrize("quantity", maps.QUANTITIES)
