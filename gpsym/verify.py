@@ -344,12 +344,12 @@ def _panels(
         mirrored = _panels(max(-upper, ctx.zero), -lower, sigma, ctx, width)
         yield from ((a, b, -1, bits) for a, b, _, bits in mirrored)
     first = start = max(lower, ctx.zero) / sigma
-    # At z the density falls on the scale 1 / max(1, z): panels grow from there.
+    # At z the density falls on the scale 1 / max(1, z): panels grow from there, to four of it.
     step = min(ctx.mpf(width), 1 / max(ctx.one, start))
     while start < upper / sigma and (fall := (start**2 - first**2) / (2 * ctx.ln2)) < ctx.prec + 20:
         end = min(start + step, upper / sigma)
         yield sigma * start, sigma * end, 1, math.ceil(ctx.prec - 20 - fall / 2)
-        start, step = end, min(2 * step, ctx.mpf(width))
+        start, step = end, min(2 * step, ctx.mpf(width), 4 / max(ctx.one, end))
 
 
 def _power_sum(k: int, a: Mpf, b: Mpf, q: sp.Rational, bits: int, precision: int) -> tuple[Mpf, Mpf]:

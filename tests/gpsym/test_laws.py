@@ -20,7 +20,13 @@ def test_any_piecewise_polynomial_meets_every_law_of_one_input(law, phi):
     LAWS[law](phi)
 
 
-@pytest.mark.parametrize("law", TWO_INPUT_LAWS)
+@settings.get_profile("two-inputs")
+@given(phi=piecewise_polynomials() | activations())
+def test_the_kernel_of_any_piecewise_polynomial_matches_quadrature(phi):
+    LAWS["kernel_matches_quadrature"](phi)
+
+
+@pytest.mark.parametrize("law", [law for law in TWO_INPUT_LAWS if law != "kernel_matches_quadrature"])
 @settings.get_profile("two-inputs")
 @given(phi=piecewise_polynomials(max_knots=2) | activations(max_knots=3))
 def test_any_piecewise_polynomial_meets_every_law_of_two_inputs(law, phi):
