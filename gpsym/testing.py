@@ -122,9 +122,11 @@ def moments_match_quadrature(phi: Activation) -> None:
 
 
 def derivatives_match_quadrature(phi: Activation) -> None:
-    """V'(q), V''(q) and chi_1(q) agree with their integrals to 30 digits."""
+    """V', V'', chi_1, E[phi phi'], for continuous phi E[phi phi''], E[phi phi'''], match quadrature to 30 digits."""
     for quantity in (maps.slope, maps.curvature, maps.chi_1):
         _assert_verified(phi, quantity(phi))
+    for order in (1,) if phi.jumps() else (1, 2, 3):
+        _assert_verified(phi, maps.derivative_moment(phi, 0, order))
 
 
 def hermite_coefficients_match_quadrature(phi: Activation) -> None:
@@ -283,6 +285,16 @@ def price_theorem(phi: Activation) -> None:
     _assert_equal("dR'/drho = R''", sp.diff(slope, RHO), curvature)
 
 
+def kernel_at_equal_variances(phi: Activation) -> None:
+    """With one symbol for q1 and q2: the kernel there, and q^n E[phi^(n)(U) phi^(n)(V)] its derivatives, decided."""
+    (f,) = common(phi)
+    kernel, first, second = (pair_expectation(f.derivative(n), f.derivative(n), (Q, Q), RHO, Q**n) for n in range(3))
+    general: Any = maps.kernel(phi).expression
+    _assert_equal("kernel(q, q)", kernel, general.subs({Q1: Q, Q2: Q}))
+    _assert_equal("d kernel / drho", sp.diff(kernel, RHO), first)
+    _assert_equal("d^2 kernel / drho^2", sp.diff(first, RHO), second)
+
+
 def kernel_heat_equation(phi: Activation) -> None:
     """d/dq1 E[phi(U) phi(V)] = E[phi''(U) phi(V)] / 2 + rho sqrt(q2 / q1) E[phi'(U) phi'(V)] / 2, decided.
 
@@ -363,6 +375,7 @@ TWO_INPUT_LAWS: dict[str, Callable[[Activation], None]] = {
         kernel_is_symmetric,
         kernel_at_independence,
         kernel_at_the_ends,
+        kernel_at_equal_variances,
         price_theorem,
         kernel_heat_equation,
         correlation_rate_is_a_limit,

@@ -9,7 +9,7 @@ import os
 from hypothesis import settings
 
 EXAMPLES = {
-    "quick": {"any": 30, "one-input": 5, "two-inputs": 3},
+    "quick": {"any": 30, "one-input": 4, "two-inputs": 3},
     "deep": {"any": 500, "one-input": 500, "two-inputs": 100},
 }
 CHOSEN = os.environ.get("GPSYM_TEST_PROFILE", "quick")

@@ -1,6 +1,7 @@
 import ctypes
 import importlib.util
 import itertools
+import math
 import shutil
 import subprocess
 import sys
@@ -201,6 +202,13 @@ def test_evaluate_at_the_ends_of_the_correlation(name, end):
         assert abs(exact - evaluate(there, point, digits=25)) <= abs(exact) * mpmath.mpf("1e-23")
         near = evaluate(formula, {**point, "rho": end * (1 - sp.Rational(1, 10**20))}, digits=25)
         assert abs(exact - near) < mpmath.mpf("1e-9")
+
+
+def test_correlations_next_to_1_are_not_rounded_to_it():
+    """R'' of ReLU is sigma_w2 / (2 pi sqrt(1 - rho^2))."""
+    gap = sp.Rational(1, 10**40)
+    value = evaluate(maps.correlation_curvature(member("relu")), {"q1": 1, "q2": 1, "rho": 1 - gap, "sigma_w2": 1})
+    assert float(value) == pytest.approx(1 / (2 * math.pi * math.sqrt(2) * 1e-20), rel=1e-15)
 
 
 def test_kernel_of_one_input_is_its_second_moment():
