@@ -99,9 +99,9 @@ def verify_formula(formula: Formula, *, digits: int = 50, points: int = 100, see
     """Whether the closed form agrees with its definition at random points of its domain.
 
     digits  significant digits to agree on, >= 1.
-    points  number of random points, >= 1.  Variances are log-uniform on [1e-3, 1e3] (q1 / q2 on [1e-2, 1e2]),
-            lengths such as tau and m are sqrt(q) times log-uniform numbers on [1e-3, 10] and [1e-3, 1e3], rho is
-            uniform on [-0.97, 0.97]; whatever may be zero or negative sometimes is.
+    points  number of random points, >= 1.  Variances are log-uniform on [1e-3, 1e3] (q1 on [0.1, 1e3], q2 / q1 on
+            [0.1, 10]), lengths such as tau and m are sqrt(q) times log-uniform numbers on [1e-3, 10] and
+            [1e-3, 1e3], rho is uniform on [-0.97, 0.97]; whatever may be zero or negative sometimes is.
     seed    of the random points.
 
     Agreement at points is strong evidence, not a proof: that is the business of proofs/.
@@ -135,7 +135,9 @@ def _random_point(symbols: Sequence[sp.Symbol], conditions: Sequence[sp.Expr], r
     """A point of the domain, log-uniform, by rejection of what breaks the conditions."""
     while True:
         q = 10 ** rng.uniform(-3, 3)
-        known = {Q: q, Q1: q, Q2: q * 10 ** rng.uniform(-2, 2), RHO: rng.uniform(-0.97, 0.97)}
+        if Q1 in symbols:
+            q = 10 ** rng.uniform(-1, 3)
+        known = {Q: q, Q1: q, Q2: q * 10 ** rng.uniform(-1, 1), RHO: rng.uniform(-0.97, 0.97)}
         point: Point = {s: sp.Rational(known[s] if s in known else _random_number(s, q, rng)) for s in symbols}
         if not any(condition.subs(point).is_negative for condition in conditions):
             return point
@@ -275,11 +277,36 @@ def _double(function: Any, ends: tuple[Mpf, Mpf], point: Point, precision: int) 
         return ctx.fsum(part for part, _ in parts), ctx.fsum(abs(size) for _, size in parts)
 
     value, error, mass = ctx.zero, ctx.zero, ctx.zero
-    for a, b, side, bits in _panels(*ends, sigma, ctx, width):
+    furthest: dict[int, Mpf] = {}  # by side
+    for a, b, side, bits in _panels(*ends, sigma, ctx, width, _reach(inner, point)):
         (fine, bulk), (coarse, _) = (panel(a, b, side, rule) for rule in _legendre_rules(bits, precision))
         error += 1000 * (fine - coarse) ** 2 / bulk if bulk else ctx.zero
         value, mass = value + fine, mass + bulk
+        furthest[side] = b
+    for side, b in furthest.items():
+        if b < (ends[1] if side > 0 else -ends[0]):
+            # Where the panels stop, the density falls by e on sigma^2 / b; the parts of g grow like powers.
+            weight = ctx.fsum(abs(c) * b**k for k, c in coefficients) * ctx.exp(-((b / sigma) ** 2) / 2)
+            error += 2 * sigma**2 / b * weight * _size(given, side * b)
     return value, error, mass
+
+
+def _size(given: Callable[[Mpf], tuple[Mpf, Mpf]], x: Mpf) -> Mpf:
+    return given(x)[1] + given(2 * x)[1]
+
+
+_REACH = 40.0  # deviations
+
+
+def _reach(inner: sp.Expr, point: Point) -> float:
+    """How many deviations from 0 the joint density can have its peak next to a knot of g, up to `_REACH`.
+
+    Given V = s it is at U = rho s sqrt(q1 / q2).  What lies further shows in the error of the integral.
+    """
+    knots = [
+        float(sp.Abs(end.subs(point))) for part in _outermost(inner) for end in part.limits[0][1:] if end.is_finite
+    ]
+    return min(_REACH, abs(float(point[RHO])) * max(knots, default=0.0) / math.sqrt(_variances(point)[1]))
 
 
 def _variances(point: Point) -> tuple[Any, Any]:
@@ -332,7 +359,7 @@ def _truncated_moments(order: int, a: Mpf, b: Mpf, ctx: mpmath.MPContext) -> lis
 
 
 def _panels(
-    lower: Mpf, upper: Mpf, sigma: Mpf, ctx: mpmath.MPContext, width: float
+    lower: Mpf, upper: Mpf, sigma: Mpf, ctx: mpmath.MPContext, width: float, reach: float = 0.0
 ) -> Iterator[tuple[Mpf, Mpf, int, int]]:
     """(lower, upper) cut at zero and into panels on which the density of N(0, sigma^2) changes gently.
 
@@ -341,14 +368,15 @@ def _panels(
     other half pays for the density's steeper fall within the panel).
     """
     if lower < 0:
-        mirrored = _panels(max(-upper, ctx.zero), -lower, sigma, ctx, width)
+        mirrored = _panels(max(-upper, ctx.zero), -lower, sigma, ctx, width, reach)
         yield from ((a, b, -1, bits) for a, b, _, bits in mirrored)
-    first = start = max(lower, ctx.zero) / sigma
+    start = max(lower, ctx.zero) / sigma
+    first = max(start, ctx.mpf(reach))
     # At z the density falls on the scale 1 / max(1, z): panels grow from there, to four of it.
     step = min(ctx.mpf(width), 1 / max(ctx.one, start))
     while start < upper / sigma and (fall := (start**2 - first**2) / (2 * ctx.ln2)) < ctx.prec + 20:
         end = min(start + step, upper / sigma)
-        yield sigma * start, sigma * end, 1, math.ceil(ctx.prec - 20 - fall / 2)
+        yield sigma * start, sigma * end, 1, math.ceil(ctx.prec - 20 - max(fall, 0) / 2)
         start, step = end, min(2 * step, ctx.mpf(width), 4 / max(ctx.one, end))
 
 
