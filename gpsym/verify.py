@@ -284,7 +284,8 @@ def _double(function: Any, ends: tuple[Mpf, Mpf], point: Point, precision: int) 
         value, mass = value + fine, mass + bulk
         furthest[side] = b
     for side, b in furthest.items():
-        if b < (ends[1] if side > 0 else -ends[0]):
+        end = ends[1] if side > 0 else -ends[0]
+        if b < end * (1 - ctx.mpf(2) ** -(ctx.prec // 2)):  # b is rounded
             # Where the panels stop, the density falls by e on sigma^2 / b; the parts of g grow like powers.
             weight = ctx.fsum(abs(c) * b**k for k, c in coefficients) * ctx.exp(-((b / sigma) ** 2) / 2)
             error += 2 * sigma**2 / b * weight * _size(given, side * b)
