@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import sympy as sp
@@ -54,6 +55,7 @@ class Formula:
     expression  closed form, equal to `definition` wherever the conditions hold.
     reference   where the definition comes from.
     at_rho      of a formula in the correlation rho: from -1 or 1, where the expression has no value, to its limit.
+    stably      makes `stable`; None where the expression is stable.
     """
 
     name: str
@@ -65,6 +67,13 @@ class Formula:
     expression: sp.Expr
     reference: str
     at_rho: Callable[[sp.Expr], sp.Expr] | None = field(default=None, compare=False, repr=False)
+
+    stably: Callable[[], sp.Expr] | None = field(default=None, compare=False, repr=False)
+
+    @cached_property
+    def stable(self) -> sp.Expr:
+        """The same as `expression`, in special functions whose sum keeps its digits in floating-point arithmetic."""
+        return self.stably() if self.stably and self.expression.has(sp.Function) else self.expression
 
     def renamed(self, name: str) -> Formula:
         """The same formula under another name."""

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import sympy as sp
 from sympy.polys.rings import PolyRing, sring
 
-__all__ = ["SCALES", "Element", "Piecewise", "Polynomial", "Ramp", "merged", "ring_of"]
+__all__ = ["SCALES", "Element", "Outward", "Piecewise", "Polynomial", "Ramp", "merged", "ring_of"]
 
 Element = Any  # of a polynomial ring
 Polynomial = tuple[Element, ...]  # coefficients of 1, x, x^2, ...; the last one is not 0
@@ -39,6 +39,15 @@ class Ramp(NamedTuple):
     knot: Element
     order: int
     weight: Element
+
+
+class Outward(NamedTuple):
+    """sum of coefficients[n] s^n for s = side x - start from 0 to width, which may be infinite, and 0 elsewhere."""
+
+    side: int
+    start: Element
+    width: sp.Expr
+    coefficients: Polynomial
 
 
 def ring_of(expressions: Sequence[sp.Expr]) -> tuple[PolyRing, list[Element]]:
@@ -101,6 +110,11 @@ class Piecewise:
         f, g = _refined(self, other)
         atoms = tuple(_sum(_atoms_times(f.atoms[k], g, k), _atoms_times(g.atoms[k], f, k)) for k in range(len(f.knots)))
         return replace(f, pieces=tuple(_product(p, r) for p, r in zip(f.pieces, g.pieces, strict=True)), atoms=atoms)
+
+    @property
+    def is_continuous(self) -> bool:
+        """Whether it has neither jumps nor atoms."""
+        return not self.has_atoms and not any(any(self.jump(k)[:1]) for k in range(len(self.knots)))
 
     def singular_product(self, other: Piecewise) -> sp.Expr | None:
         """Infinity, with its sign, where the product holds squares of delta at common knots; None where it does not.
@@ -166,14 +180,52 @@ class Piecewise:
 
         Ramps rise away from zero: those at a knot written with minus signs, as -tau - m, point left.
         """
-        middle = next((k for k, t in enumerate(self.knots) if not _points_left(t)), len(self.knots))
-        ramps = []
+        middle, ramps = self._middle, []
         for k, knot in enumerate(self.knots):
             side = -1 if k < middle else 1
             weights = {n: side ** (n + 1) * jump for n, jump in enumerate(self.jump(k))}
             weights |= {-1 - n: side**n * weight for n, weight in enumerate(self.atoms[k])}
             ramps += [Ramp(side, side * knot, n, weight) for n, weight in weights.items() if weight]
         return self.pieces[middle], tuple(ramps)
+
+    @property
+    def singular_part(self) -> Piecewise:
+        """The atoms alone."""
+        return replace(self, pieces=((),) * len(self.pieces))
+
+    @cached_property
+    def outward(self) -> tuple[Outward, ...]:
+        """The pieces that are not zero, in powers of the distance from the end next to zero.
+
+        Pieces left of the knots at which `ramps` rise to the right are mirrored; the one that holds zero is cut there,
+        if its ends are known to lie on both sides.
+        """
+        ends = (None, *self.knots, None)
+        parts = []
+        for k, piece in enumerate(self.pieces):
+            lower, upper = ends[k], ends[k + 1]
+            if k == self._middle and _is_sign(lower, -1) and _is_sign(upper, 1):
+                parts += [_outward(1, self.ring.zero, upper, piece), _outward(-1, self.ring.zero, lower, piece)]
+            elif k < self._middle or lower is None:
+                parts.append(_outward(-1, upper, lower, piece))
+            else:
+                parts.append(_outward(1, lower, upper, piece))
+        return tuple(part for part in parts if part.coefficients)
+
+    @property
+    def _middle(self) -> int:
+        """The index of the piece between the knots that are written with minus signs and the others."""
+        return next((k for k, t in enumerate(self.knots) if not _points_left(t)), len(self.knots))
+
+
+def _is_sign(end: Element | None, sign: int) -> bool:
+    """Whether the end of an interval is known to be infinite, zero or of this sign."""
+    return end is None or bool((sign * end.as_expr()).is_nonnegative)
+
+
+def _outward(side: int, start: Element, end: Element | None, piece: Polynomial) -> Outward:
+    width = sp.oo if end is None else (side * (end - start)).as_expr()
+    return Outward(side, side * start, width, _composed(piece, side, start))
 
 
 def merged(f: Sequence[Any], g: Sequence[Any], precedes: Callable[[Any, Any], bool]) -> list[Any]:

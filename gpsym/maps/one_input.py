@@ -16,6 +16,7 @@ from gpsym.formula import SIGMA_B2, SIGMA_W2, Formula, Q, X
 from gpsym.gaussian import expectation
 from gpsym.piecewise import Piecewise
 from gpsym.special import density
+from gpsym.stable import stable_expectation
 
 __all__ = [
     "chi_1",
@@ -45,6 +46,7 @@ def moment(activation: Activation, order: int) -> Formula:
         definition=_integral(power, density(X, Q)),
         expression=expectation(power, Q),
         reference="definition",
+        stably=lambda: stable_expectation(power, Q),
     )
 
 
@@ -87,6 +89,7 @@ def variance_map(activation: Activation) -> Formula:
         definition=SIGMA_W2 * second.definition + SIGMA_B2,
         expression=SIGMA_W2 * second.expression + SIGMA_B2,
         reference="Poole et al. 2016, eq. 3",
+        stably=lambda: SIGMA_W2 * second.stable + SIGMA_B2,
     )
 
 
@@ -115,6 +118,7 @@ def chi_1(activation: Activation) -> Formula:
         definition=SIGMA_W2 * gradient.definition,
         expression=SIGMA_W2 * gradient.expression,
         reference="Schoenholz et al. 2017, eq. 5",
+        stably=lambda: SIGMA_W2 * gradient.stable,
     )
 
 
@@ -139,6 +143,7 @@ def derivative_moment(activation: Activation, j: int, k: int) -> Formula:
         definition=_integral(product, density(X, Q)) if product else sp.oo,
         expression=expectation(product, Q) if product else sp.oo,
         reference="definition",
+        stably=lambda: stable_expectation(product, Q) if product else sp.oo,
     )
 
 
@@ -161,6 +166,7 @@ def hermite_coefficient(activation: Activation, order: int) -> Formula:
         definition=_integral(core, density(X, Q), polynomial),
         expression=expectation(core.derivative(n), Q, Q ** sp.Rational(n, 2) / norm),
         reference="O'Donnell 2014, section 11.2",
+        stably=lambda: Q ** sp.Rational(n, 2) / norm * stable_expectation(core.derivative(n), Q),
     )
 
 
@@ -178,6 +184,7 @@ def sparsity(activation: Activation) -> Formula:
         definition=_integral(zeros, density(X, Q)),
         expression=expectation(zeros.joined(), Q),
         reference="Price et al. 2024, section 3",
+        stably=lambda: stable_expectation(zeros.joined(), Q),
     )
 
 
@@ -202,7 +209,23 @@ def _derivative(activation: Activation, name: str, notation: str, order: int) ->
         definition=SIGMA_W2 * _integral(square, density(X, Q), _RATES[order]),
         expression=SIGMA_W2 * expectation(square.derivative(2 * order), Q, sp.Rational(1, 2**order)),
         reference="Price et al. 2024, section 3",
+        stably=lambda: SIGMA_W2 * _stable_derivative(square, order),
     )
+
+
+def _stable_derivative(f: Piecewise, order: int) -> sp.Expr:
+    """(d/dq)^n E f = E[f^(2 n)] / 2^n with all derivatives, but one if f is continuous, moved to the density.
+
+    E[f^(j + k)] = E[f^(j) He_k(Z)] / q^(k/2) by parts: so no atoms are left, whose differences cancel.
+    """
+    moved = 2 * order - (1 if f.is_continuous else 0)
+    polynomial = sp.Poly(sp.hermite_prob(moved, X), X)
+    x = Piecewise.function(f.ring, (), ((f.ring.zero, f.ring.one),))
+    terms = (
+        coefficient * Q ** sp.Rational(moved - n, 2) * stable_expectation(f.derivative(2 * order - moved) * x**n, Q)
+        for (n,), coefficient in polynomial.terms()
+    )
+    return sp.Add(*terms) / (2**order * Q**moved)
 
 
 def _core(activation: Activation) -> Piecewise:

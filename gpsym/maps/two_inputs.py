@@ -18,7 +18,7 @@ Sources: Cho and Saul 2009 (kernels), Poole et al. 2016 (correlation map), Jacot
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import sympy as sp
@@ -28,6 +28,7 @@ from gpsym.formula import Q1, Q2, RHO, SIGMA_B2, SIGMA_W2, THETA, Formula, Q, X,
 from gpsym.gaussian import expectation, pair_expectation
 from gpsym.piecewise import Piecewise
 from gpsym.special import density
+from gpsym.stable import stable_pair_expectation
 
 __all__ = [
     "correlation_curvature",
@@ -53,7 +54,7 @@ def kernel(phi: Activation, psi: Activation | None = None, rho: Any = RHO, varia
         (phi, other),
         (),
         _double_integral(phi, other, variances),
-        lambda rho: _expectation(phi, other, 0, variances, rho),
+        lambda expect: expect(0),
         (rho, variances),
         "Cho and Saul 2009, eq. 1",
     )
@@ -68,7 +69,7 @@ def nngp(phi: Activation, rho: Any = RHO, variances: Variances = _TWO) -> Formul
         (phi, phi),
         (SIGMA_W2, SIGMA_B2),
         SIGMA_W2 * _double_integral(phi, phi, variances) + SIGMA_B2,
-        lambda rho: SIGMA_W2 * _expectation(phi, phi, 0, variances, rho) + SIGMA_B2,
+        lambda expect: SIGMA_W2 * expect(0) + SIGMA_B2,
         (rho, variances),
         "Lee et al. 2018, eq. 4",
     )
@@ -86,11 +87,7 @@ def ntk(phi: Activation, rho: Any = RHO, variances: Variances = _TWO) -> Formula
         SIGMA_W2 * _double_integral(phi, phi, variances)
         + SIGMA_B2
         + SIGMA_W2 * THETA * sp.Derivative(_double_integral(phi, phi, variances), RHO) / _deviations(variances),
-        lambda rho: (
-            SIGMA_W2 * _expectation(phi, phi, 0, variances, rho)
-            + SIGMA_B2
-            + SIGMA_W2 * THETA * _expectation(phi, phi, 1, variances, rho)
-        ),
+        lambda expect: SIGMA_W2 * expect(0) + SIGMA_B2 + SIGMA_W2 * THETA * expect(1),
         (rho, variances),
         "Jacot et al. 2018, theorem 1",
     )
@@ -108,10 +105,7 @@ def correlation_map(phi: Activation, rho: Any = RHO, variances: Variances = _TWO
         (phi, phi),
         (SIGMA_W2, SIGMA_B2),
         (SIGMA_W2 * _double_integral(phi, phi, variances) + SIGMA_B2) / _deviations(variances),
-        lambda rho: (
-            _expectation(phi, phi, 0, variances, rho, SIGMA_W2 / _deviations(variances))
-            + SIGMA_B2 / _deviations(variances)
-        ),
+        lambda expect: expect(0, SIGMA_W2 / _deviations(variances)) + SIGMA_B2 / _deviations(variances),
         (rho, variances),
         "Poole et al. 2016, eq. 5",
     )
@@ -126,7 +120,7 @@ def correlation_slope(phi: Activation, rho: Any = RHO, variances: Variances = _T
         (phi, phi),
         (SIGMA_W2,),
         SIGMA_W2 * sp.Derivative(_double_integral(phi, phi, variances), RHO) / _deviations(variances),
-        lambda rho: SIGMA_W2 * _expectation(phi, phi, 1, variances, rho),
+        lambda expect: SIGMA_W2 * expect(1),
         (rho, variances),
         "Poole et al. 2016, eq. 6",
     )
@@ -141,7 +135,7 @@ def correlation_curvature(phi: Activation, rho: Any = RHO, variances: Variances 
         (phi, phi),
         (SIGMA_W2,),
         SIGMA_W2 * sp.Derivative(_double_integral(phi, phi, variances), (RHO, 2)) / _deviations(variances),
-        lambda rho: _expectation(phi, phi, 2, variances, rho, SIGMA_W2 * _deviations(variances)),
+        lambda expect: expect(2, SIGMA_W2 * _deviations(variances)),
         (rho, variances),
         "Price's theorem",
     )
@@ -178,11 +172,16 @@ def _formula(
     pair: tuple[Activation, Activation],
     weights: tuple[sp.Symbol, ...],
     definition: sp.Expr,
-    expression: Callable[[Any], sp.Expr],
+    in_terms_of: Callable[[Callable[..., sp.Expr]], sp.Expr],
     at: tuple[Any, Variances],
     reference: str,
 ) -> Formula:
+    """in_terms_of  from expect(n, factor=1), which is factor E[phi^(n)(u) psi^(n)(v)], to the quantity."""
     rho, variances = exact(at[0]), at[1]
+
+    def expression(rho: sp.Expr) -> sp.Expr:
+        return in_terms_of(partial(_expectation, pair, variances, rho))
+
     if rho != RHO and rho not in (-1, 0, 1):
         raise ValueError(f"{name}: need a correlation -1, 0 or 1, or none, got {rho}; use evaluate for other numbers.")
     parameters = dict.fromkeys(p for phi in pair for p in phi.parameters)
@@ -197,6 +196,7 @@ def _formula(
         expression=expression(rho),
         reference=reference,
         at_rho=expression if rho == RHO else None,
+        stably=lambda: in_terms_of(partial(_stable_expectation, pair, variances, rho)),
     )
 
 
@@ -209,11 +209,32 @@ def _at(definition: sp.Expr, rho: sp.Expr) -> sp.Expr:
 
 @cache
 def _expectation(
-    phi: Activation, psi: Activation, order: int, variances: Variances, rho: Any, factor: sp.Expr = sp.S.One
+    pair: tuple[Activation, Activation], variances: Variances, rho: Any, order: int, factor: sp.Expr = sp.S.One
 ) -> sp.Expr:
     """factor E[phi^(order)(u) psi^(order)(v)]."""
-    f, g = common(phi, psi)
-    return pair_expectation(f.derivative(order), g.derivative(order), variances, rho, factor)
+    f, g = (h.derivative(order) for h in common(*pair))
+    return pair_expectation(f, g, variances, rho, factor)
+
+
+# Up to this correlation, kernels that vanish at rho = 0 are integrals of their derivatives.
+_NEAR = sp.Rational(1, 32)
+
+
+@cache
+def _stable_expectation(
+    pair: tuple[Activation, Activation], variances: Variances, rho: Any, order: int, factor: sp.Expr = sp.S.One
+) -> sp.Expr:
+    """The same in `gpsym.stable`'s functions."""
+    f, g = (h.derivative(order) for h in common(*pair))
+    if abs(rho) == 1 and (f.has_atoms or g.has_atoms):
+        return _expectation(pair, variances, rho, order, factor)
+    everywhere: Any = factor * stable_pair_expectation(f, g, variances, rho)
+    if order or rho != RHO or expectation(f, variances[0]) * expectation(g, variances[1]) != 0:
+        return everywhere
+    r = sp.Dummy("r", real=True)
+    slope = stable_pair_expectation(f.derivative(), g.derivative(), variances, r)
+    near = factor * _deviations(variances) * sp.Integral(slope, (r, 0, rho))
+    return sp.Piecewise((near, sp.Abs(rho) < _NEAR), (everywhere, True))
 
 
 @cache

@@ -17,7 +17,7 @@ from sympy.printing.pycode import AbstractPythonCodePrinter, MpmathPrinter, Pyth
 from gpsym.formula import Formula
 from gpsym.special import BivariateTail, TailMoment
 
-__all__ = ["BACKENDS", "function_source", "source"]
+__all__ = ["BACKENDS", "call_source", "function_source", "source"]
 
 
 def _bivariate_tail_call(printer: CodePrinter, expr: BivariateTail) -> str:
@@ -221,8 +221,13 @@ def _tail_source(language: _Backend) -> str:
 
 
 @cache
-def function_source(name: str, variables: tuple[sp.Symbol, ...], expression: sp.Expr, backend: str) -> str:
-    """Source of a function of the variables, without imports and without the bivariate tail."""
+def function_source(
+    name: str, variables: tuple[sp.Symbol, ...], expression: sp.Expr, backend: str, prelude: tuple[str, ...] = ()
+) -> str:
+    """Source of a function of the variables, without imports and without the bivariate tail.
+
+    prelude  lines that come first and may define other symbols of the expression.
+    """
     language = BACKENDS[backend]
     printer = language.printer()
     moments: Any = expression.atoms(TailMoment)
@@ -236,5 +241,14 @@ def function_source(name: str, variables: tuple[sp.Symbol, ...], expression: sp.
         head = f"double {name}({', '.join(f'double {v}' for v in arguments)}) {{"
         return "\n    ".join([head, *body, f"return {printer.doprint(result)};"]) + "\n}\n"
     body = [f"{symbol} = {printer.doprint(value)}" for symbol, value in steps]
-    lines = [f"def {name}({', '.join(arguments)}):", *body, f"return {printer.doprint(result)}"]
+    lines = [f"def {name}({', '.join(arguments)}):", *prelude, *body, f"return {printer.doprint(result)}"]
     return "\n    ".join(lines) + "\n"
+
+
+def call_source(argument: Any, backend: str) -> str:
+    """Source of one argument of a function call."""
+    language = BACKENDS[backend]
+    if argument is sp.oo:
+        return "inf"
+    folded = _fold_constants(argument) if language.fold else argument
+    return str(language.printer().doprint(folded))

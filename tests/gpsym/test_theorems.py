@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from gpsym import evaluate, maps
 from gpsym.equality import Equal, equal
-from gpsym.formula import SIGMA_W2, Q
+from gpsym.formula import SIGMA_W2, Q, exact
 from gpsym.numeric import precise
 from gpsym.special import density
 from gpsym.testing import activations, clipped_designs, unclipped_designs, variances
@@ -16,6 +16,7 @@ def excess(design, ratio):
     moment = maps.second_moment(design.phi).expression
     gradient = maps.chi_1(design.phi).expression / SIGMA_W2
     at_star = {Q: design.q_star}
+    ratio = exact(ratio)  # a float would leave 15 digits of the rest
     expression = (moment.subs(Q, Q * ratio) - moment) / gradient - Q * (ratio - 1)
     return precise(expression, at_star, digits=10)
 
