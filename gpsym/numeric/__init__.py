@@ -3,6 +3,7 @@
 printing  `source` writes a formula as code
 arrays    `lambdify` runs it on arrays of numpy and torch
 precise   `evaluate` runs it in mpmath, to any number of digits
+balls     `enclose` runs it in Arb, as a ball that contains the value (imports flint)
 """
 
 from gpsym.numeric.arrays import lambdify

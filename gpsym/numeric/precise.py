@@ -14,7 +14,7 @@ from gpsym.formula import RHO, Formula, exact, require
 from gpsym.numeric.printing import function_source
 from gpsym.special import bivariate_tail
 
-__all__ = ["Mpf", "at_precision", "context", "evaluate", "precise", "to_mpf"]
+__all__ = ["Mpf", "at_point", "at_precision", "context", "evaluate", "precise", "to_mpf"]
 
 
 Mpf = Any  # a number of some mpmath context, each of which has a type of its own
@@ -32,6 +32,15 @@ def evaluate(formula: Formula, values: Mapping[str, Any], digits: int = 17) -> M
     >>> mpmath.nstr(value, 20)
     '2.4197072451902235957e-13'
     """
+    expression, numbers = at_point(formula, values, digits)
+    return precise(expression, numbers, digits)
+
+
+def at_point(formula: Formula, values: Mapping[str, Any], digits: int) -> tuple[sp.Expr, dict[Any, Any]]:
+    """The closed form that holds at this point, a limit where rho is -1 or 1, and its variables' exact values.
+
+    Raises ValueError as `evaluate` does.
+    """
     if digits < 1:
         raise ValueError(f"{formula.name}: need digits >= 1, got {digits}; 17 make a float64.")
     missing = [str(v) for v in formula.variables if str(v) not in values]
@@ -39,8 +48,7 @@ def evaluate(formula: Formula, values: Mapping[str, Any], digits: int = 17) -> M
         raise ValueError(f"{formula.name}: need a value for {', '.join(missing)}; pass one.")
     numbers = require(formula.name, {v: values[str(v)] for v in formula.variables}, formula.conditions)
     at_end = formula.at_rho and abs(numbers[RHO]) == 1
-    expression = formula.at_rho(numbers[RHO]) if formula.at_rho and at_end else formula.expression
-    return precise(expression, numbers, digits)
+    return (formula.at_rho(numbers[RHO]) if formula.at_rho and at_end else formula.expression), numbers
 
 
 def precise(expression: sp.Expr, values: Mapping[sp.Symbol, Any], digits: int = 17) -> Mpf:

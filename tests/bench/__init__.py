@@ -1,1 +1,1 @@
-"""Benchmarks: `python -m tests.bench symbolic`.  They measure and judge nothing: the exit status is 0."""
+"""Benchmarks: `python -m tests.bench symbolic accuracy`.  They measure and judge nothing: the exit status is 0."""

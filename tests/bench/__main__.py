@@ -7,10 +7,13 @@ import json
 import sys
 from collections.abc import Callable, Iterable
 
-from tests.bench import symbolic
+from tests.bench import accuracy, symbolic
 from tests.bench.lines import HEAD, Line
 
-BENCHES: dict[str, Callable[[argparse.Namespace], Iterable[Line]]] = {"symbolic": symbolic.lines}
+BENCHES: dict[str, Callable[[argparse.Namespace], Iterable[Line]]] = {
+    "accuracy": accuracy.lines,
+    "symbolic": symbolic.lines,
+}
 
 
 def main() -> None:
@@ -20,6 +23,11 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one JSON list of lines, at the end")
     parser.add_argument("--timeout", type=float, default=300, help="seconds for a peer that may not finish")
     parser.add_argument("--all-peers", action="store_true", help="also those that are known to take too long")
+    parser.add_argument("--points", type=int, default=10**6, help="of a function of one input")
+    parser.add_argument("--points-two", type=int, default=10**5, help="of a function of two inputs")
+    parser.add_argument("--sample", type=int, default=300, help="points compared with Arb, besides corners")
+    parser.add_argument("--seed", type=int, default=0, help="of the points")
+    parser.add_argument("--only", default="", help="accuracy of functions whose name contains this")
     options = parser.parse_args()
     if unknown := [name for name in options.bench if name not in BENCHES]:
         sys.exit(f"bench: unknown name {', '.join(unknown)}; choose from {', '.join(BENCHES)}.")

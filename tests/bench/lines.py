@@ -13,6 +13,8 @@ HEAD = f"{'':<44}{'gpsym':>10}  {'aim':<12}{'':<9}{'peer':>18}{'ratio':>9}"
 _UNITS: dict[str, Callable[[float], str]] = {
     "s": lambda value: f"{value * 1000:.1f} ms" if value < 1 else f"{value:.2f} s",
     "x": lambda value: f"{value:.0f}x",
+    "e": lambda value: f"{value:.1e}",
+    "n": lambda value: f"{value:.0f}",
 }
 
 
@@ -21,10 +23,11 @@ class Line:
     """A measured value.
 
     what       what was measured.
-    value      in the unit "s" (seconds) or "x" (a ratio).
+    value      in the unit "s" (seconds), "x" (a ratio), "e" (an error) or "n" (a count).
     aim        to stay below, or above if at_least; None where there is none.
     peer       what a peer needs for the same.
     timed_out  whether the peer was stopped at that.
+    note       what else there is to say, such as where the value was found.
     """
 
     what: str
@@ -34,6 +37,7 @@ class Line:
     at_least: bool = False
     peer: float | None = None
     timed_out: bool = False
+    note: str = ""
 
     @property
     def met(self) -> bool | None:
@@ -49,7 +53,8 @@ class Line:
         sign = "> " if self.timed_out else ""
         peer = "" if self.peer is None else f"{sign}{show(self.peer)}{' (timeout)' if self.timed_out else ''}"
         against = "" if self.peer is None else f"{sign}{ratio(self.peer, self.value)}"
-        return f"{self.what:<44}{show(self.value):>10}  {aim:<12}{verdict:<9}{peer:>18}{against:>9}".rstrip()
+        compared = self.note or f"{peer:>18}{against:>9}"
+        return f"{self.what:<44}{show(self.value):>10}  {aim:<12}{verdict:<9}{compared}".rstrip()
 
     def to_dict(self) -> dict[str, Any]:
         """The line as plain JSON types."""
