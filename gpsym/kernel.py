@@ -40,6 +40,12 @@ class Kernels(NamedTuple):
     nngp: Array
     ntk: Array
 
+    def kind(self, name: str) -> Array:
+        """The one of this name.  Raises ValueError for a name that neither has."""
+        if name not in self._fields:
+            raise ValueError(f"kernels: unknown kind {name!r}; choose from {', '.join(self._fields)}.")
+        return getattr(self, name)
+
 
 def kernels(
     x: Array,

@@ -187,7 +187,7 @@ def test_the_first_layer_of_a_design_brings_data_to_q_star():
 
 
 def test_correlations_next_to_1_in_deep_networks():
-    """1 - rho is about 9 pi^2 / (2 l^2) in layer l of a ReLU network, and rounding of rho counts l^2-fold in the NTK."""
+    """1 - rho is about 9 pi^2 / (2 l^2) in layer l of a ReLU network; its NTK magnifies rounding l^2-fold."""
     x = data(100, normalised=True)
     assert_close(kernels(x, relu(), depth=100, sigma_w2=2.0), arc_cosine(x, 100), 1e-11)
 
