@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable
 
-from tests.bench import symbolic
+from tests.bench import speed, symbolic
 from tests.bench.lines import HEAD, Line
 
-BENCHES: dict[str, Callable[[argparse.Namespace], Iterable[Line]]] = {"symbolic": symbolic.lines}
+BENCHES: dict[str, Callable[[argparse.Namespace], Iterable[Line]]] = {"symbolic": symbolic.lines, "speed": speed.lines}
 
 
 def main() -> None:
@@ -20,6 +21,12 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one JSON list of lines, at the end")
     parser.add_argument("--timeout", type=float, default=300, help="seconds for a peer that may not finish")
     parser.add_argument("--all-peers", action="store_true", help="also those that are known to take too long")
+    parser.add_argument(
+        "--neural-tangents",
+        metavar="PYTHON",
+        default=os.environ.get("GPSYM_NEURAL_TANGENTS"),
+        help="interpreter that has neural-tangents; made in the user's cache if left out",
+    )
     options = parser.parse_args()
     if unknown := [name for name in options.bench if name not in BENCHES]:
         sys.exit(f"bench: unknown name {', '.join(unknown)}; choose from {', '.join(BENCHES)}.")
