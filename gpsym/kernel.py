@@ -16,6 +16,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,13 +26,14 @@ from gpsym.activation import Activation
 from gpsym.design import CriticalInit
 from gpsym.formula import SIGMA_B2, SIGMA_W2, require
 from gpsym.numeric import lambdify
-from gpsym.numeric.pairs import Array, Knots, Moments, Table, as_like, correlations, table
+from gpsym.numeric.pairs import Array, Knots, Moments, as_like, correlations
+from gpsym.numeric.tables import Surrogate, Table, table
 
 __all__ = ["Kernels", "diagonals", "kernels"]
 
 _EPSILON = sys.float_info.epsilon
 _SAME = 16 * _EPSILON  # relative differences of variances that count as rounding
-_TABLE_FROM = 4_000  # pairs, whose integrals take as long as a table
+_TABLE_FROM = 4_000  # pairs, whose integrals take as long as making a table
 
 
 class Kernels(NamedTuple):
@@ -74,7 +76,8 @@ def kernels(
     correlation 1 - g, where g is not 0 but below 1e-6, have theirs in the NTK of about 1e-16 / sqrt(g): it
     depends on g, of which float64 has what is left of 1 - g.
 
-    Where all inputs have one variance (normalised data) the expectations are read from a table, ten times faster.
+    Where all inputs have one variance (normalised data) the expectations are read from a table, which is fastest; where
+    their deviations differ by a quarter at most, from other polynomials; elsewhere they are integrated.
 
     Raises ValueError for x or other not finite, without features or not of two dimensions, for a tensor that requires a
     gradient, and for an activation that has symbols, jumps or pieces of degree 2 or more.
@@ -228,15 +231,16 @@ class _Tiles:
         self.slack = 2 * _SAME + _EPSILON * rows.x.shape[1] ** 0.5  # rounding of variances and of scalar products
         self.steps = [self._step(*layers) for layers in zip(rows.layers, columns.layers, strict=True)]
 
-    def _step(self, row: _Layer, column: _Layer) -> tuple[Moments, Moments, Table | None]:
-        """A layer's moments in the library of the inputs, and a table if all variances are one."""
+    def _step(self, row: _Layer, column: _Layer) -> tuple[Moments, Moments, Table | Surrogate | None]:
+        """A layer's moments in the library of the inputs, and what it may be read from."""
         moments = row.moments.like(self.rows.x), column.moments.like(self.rows.x)
-        q = np.concatenate([row.q, column.q])
-        if len(row.q) * len(column.q) < _TABLE_FROM or not 1e-200 < q.max() <= q.min() * (1 + _SAME):
+        if len(row.q) * len(column.q) < _TABLE_FROM:
             return *moments, None
-        knots = Knots.of(self.network.phi, q)
-        found = table(knots, row.q[0], (row.second[0], row.second_slope[0]))
-        return *moments, found and found.like(self.rows.x)
+        q, knots = np.concatenate([row.q, column.q]), Knots.of(self.network.phi, row.q)
+        if 1e-200 < q.max() <= q.min() * (1 + _SAME):
+            found = table(knots, row.q[0], (row.second[0], row.second_slope[0]))
+            return *moments, found and found.like(self.rows.x)
+        return *moments, Surrogate(knots, row.moments.deviation, column.moments.deviation, self.rows.x)
 
     def filled(self) -> Kernels:
         """The matrices.  Arrays are computed with the interpreter's lock released, so threads share the tiles."""
@@ -267,14 +271,17 @@ class _Tiles:
         network = self.network
         nngp = self.nngp[place] * (network.first_w2 / self.rows.x.shape[1]) + network.sigma_b2
         if on_diagonal:
-            _set_diagonal(nngp, 0.0)  # a correlation of 1 would cost the most nodes
+            index = list(range(len(nngp)))
+            nngp[index, index] = nngp[index, index[1:] + index[:1]]  # a correlation of 1 would cost the most nodes
         ntk = nngp
-        for rows, columns, entries in self.steps:
+        for rows, columns, source in self.steps:
             u, v = rows[place[0]], columns[place[1]]
             rho = correlations(self.xp, nngp, u.deviation[:, None], v.deviation, self.slack)
-            values, slopes = (
-                entries.expectations(self.xp, rho) if entries else self.knots.expectations(self.xp, rho, u, v)
-            )
+            if isinstance(source, Table):
+                values, slopes = source.expectations(self.xp, rho)
+            else:
+                known = source and partial(source.integrals, self.xp, rows=place[0], columns=place[1])
+                values, slopes = self.knots.expectations(self.xp, rho, u, v, known)
             nngp = values * network.sigma_w2 + network.sigma_b2
             slopes *= network.sigma_w2
             slopes *= ntk

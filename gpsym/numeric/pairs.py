@@ -20,7 +20,7 @@ Arrays are numpy's or torch's, `xp` is the module that they come from; nothing h
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
@@ -30,14 +30,12 @@ import numpy as np
 
 from gpsym.activation import Activation
 
-__all__ = ["Array", "Knots", "Moments", "Table", "as_like", "correlations", "table"]
+__all__ = ["Array", "Knots", "Moments", "as_like", "correlations", "gauss"]
 
 Array = Any  # a numpy array or a torch tensor
 
 _LIMIT = 36.0  # y in place of infinity: the integral of 1 / (2 pi cosh x) beyond it is below 1e-16
 _ERROR = 1e-13  # of a quadrature, by its bound, for c_a c_b = 1 and h = k = 0
-_DEGREE = 7  # of a table's pieces; higher ones need fewer pieces and more time for each pair
-_TABLE_ERROR = 1e-13
 _CHUNK = 4096  # the fewest pairs to work on at once: smaller arrays cost more to call for than to compute
 
 
@@ -80,28 +78,25 @@ class Knots:
         columns = np.array([(*places, weight) for places, weight in weights.items()]).reshape(-1, 3, 1)
         return cls(*(as_like(columns[:, k], like) for k in range(3)))
 
-    def expectations(self, xp: Any, rho: Array, rows: Moments, columns: Moments, y: Any = None) -> tuple[Array, Array]:
+    def expectations(
+        self, xp: Any, rho: Array, rows: Moments, columns: Moments, known: Callable[[Array], Any] | None = None
+    ) -> tuple[Array, Array]:
         """(E[phi(u) phi(v)], E[phi'(u) phi'(v)]), each (rows, columns), of correlations rho, (rows, columns).
 
-        y  atanh(rho), where it is known better than rho.
+        known  may give the two integrals for y = atanh(rho), and where they are still wanting; or None.
 
         Errors are below 1e-13, as a rule about 1e-15, of sqrt(E phi(u)^2 E phi(v)^2) and sqrt(E phi'(u)^2 E phi'(v)^2).
         They grow as h^3 where all knots lie h > 1 deviations out in the tails, and as 1 / d^2 where phi changes on a
         range of d < 1 deviations only.
         """
         with np.errstate(divide="ignore"):
-            y = xp.clip(xp.arctanh(rho.reshape(-1)), -_LIMIT, _LIMIT)
-        slopes, moments = xp.zeros_like(y), xp.zeros_like(y)  # the integrals of f(r) and of r f(r)
-        size, width = xp.abs(y), rho.shape[1]
-        # With four pairs of knots a quarter makes arrays as large as rho.
-        chunk = max(_CHUNK, len(y) // 4)
-        for least, most in _bins(float(size.max())):
-            inside = xp.where((size > least) & (size <= most))[0]
-            for start in range(0, len(inside), chunk):
-                at = inside[start : start + chunk]
-                deviations = rows.deviation[at // width], columns.deviation[at % width]
-                slopes[at], moments[at] = self._integrals(xp, y[at], *deviations, most)
-        slopes, moments = slopes.reshape(rho.shape), moments.reshape(rho.shape)
+            y = xp.clip(xp.arctanh(rho), -_LIMIT, _LIMIT)
+        found = known(y) if known else None
+        slopes, moments, wanting = found or (xp.zeros_like(y), xp.zeros_like(y), y != 0)
+        row, column = xp.where(wanting)
+        if len(row):
+            deviations = rows.deviation[row], columns.deviation[column]
+            slopes[row, column], moments[row, column] = self._binned(xp, y[row, column], *deviations)
         slopes += rows.slope[:, None] * columns.slope
         values = rho * slopes
         values -= moments
@@ -109,8 +104,19 @@ class Knots:
         values += rows.mean[:, None] * columns.mean
         return values, slopes
 
-    def _integrals(self, xp: Any, y: Array, first: Array, second: Array, most: float) -> tuple[Array, Array]:
-        """The integrals of f(r) and r f(r) over r from 0 to tanh(y), abs(y) <= most."""
+    def _binned(self, xp: Any, y: Array, first: Array, second: Array) -> tuple[Array, Array]:
+        """The integrals of f(r) and r f(r) over r from 0 to tanh(y), each argument (pairs,)."""
+        slopes, moments, size = xp.zeros_like(y), xp.zeros_like(y), xp.abs(y)
+        chunk = max(_CHUNK, len(y) // 4)  # with four pairs of knots a quarter makes arrays as large as y
+        for least, most in _bins(float(size.max())):
+            inside = xp.where((size > least) & (size <= most))[0]
+            for start in range(0, len(inside), chunk):
+                at = inside[start : start + chunk]
+                slopes[at], moments[at] = self.integrals(xp, y[at], first[at], second[at], most)
+        return slopes, moments
+
+    def integrals(self, xp: Any, y: Array, first: Array, second: Array, most: float) -> tuple[Array, Array]:
+        """The integrals of f(r) and r f(r) over r from 0 to tanh(y), abs(y) <= most, each argument (pairs,)."""
         h, k = self.first / first, self.second / second  # (pairs of knots, pairs)
         a, b = (h - k) ** 2 / -8, (h + k) ** 2 / -8
         total, moment = xp.zeros_like(y), xp.zeros_like(y)
@@ -131,50 +137,6 @@ class Knots:
             moment += density
         scale = y / math.pi
         return total * scale, moment * scale
-
-
-@dataclass(frozen=True)
-class Table:
-    """Both expectations for pairs of one variance, as piecewise polynomials in theta = acos(rho).
-
-    values, slopes  row n, column k: the coefficient of (theta / width - k - 1/2)^(_DEGREE - n) in piece k.
-    """
-
-    values: Array
-    slopes: Array
-
-    def like(self, array: Array) -> Table:
-        """The same as arrays of the library, dtype and device of another."""
-        return Table(as_like(self.values, array), as_like(self.slopes, array))
-
-    def expectations(self, xp: Any, rho: Array) -> tuple[Array, Array]:
-        """(E[phi(u) phi(v)], E[phi'(u) phi'(v)]) for correlations in [-1, 1], of any shape."""
-        pieces = self.values.shape[1]
-        place = xp.arccos(rho)
-        place *= pieces / math.pi
-        piece = xp.clip(xp.asarray(place, dtype=xp.int64), 0, pieces - 1)
-        place -= piece
-        place -= 0.5
-        return _polynomials(xp, self.values, piece, place), _polynomials(xp, self.slopes, piece, place)
-
-
-def table(knots: Knots, q: float, second_moments: tuple[float, float]) -> Table | None:
-    """The table for inputs of one variance q > 0, in numpy; None if 4096 pieces are not enough.
-
-    second_moments  E phi^2 and E phi'^2, the expectations at rho = 1.
-
-    Pieces are halved until the polynomials through 8 points of each piece meet the 7 between to 1e-13.
-    """
-    places = np.cos(np.pi * np.arange(2 * _DEGREE, -1, -1) / (2 * _DEGREE)) / 2
-    to_coefficients = np.linalg.inv(np.vander(places[::2]))
-    between = np.vander(places[1::2], _DEGREE + 1)
-    for pieces in (2**k for k in range(5, 13)):
-        curves = _curves(knots, q, second_moments, (np.arange(pieces) + places[:, None] + 0.5) * (np.pi / pieces))
-        coefficients = [to_coefficients @ curve[::2] for curve in curves]
-        errors = [np.abs(between @ c - curve[1::2]).max() for c, curve in zip(coefficients, curves, strict=True)]
-        if all(error <= _TABLE_ERROR * scale for error, scale in zip(errors, second_moments, strict=True)):
-            return Table(*coefficients)
-    return None
 
 
 def as_like(values: Array, array: Array) -> Array:
@@ -214,46 +176,12 @@ def _rule(width: float) -> list[tuple[float, float]]:
     p = ratio + math.hypot(ratio, 1)
     bound = width / 2 * 64 / 15 / (2 * math.pi * math.cos(math.pi / 4)) / (1 - p**-2)
     order = 1 + math.ceil(math.log(bound / _ERROR) / (2 * math.log(p)))
-    nodes, weights = _gauss(order)
+    nodes, weights = gauss(order)
     places = (np.arange(panels)[:, None] + (1 + nodes) / 2) / panels
     return list(zip(places.ravel().tolist(), np.tile(weights / (2 * panels), panels).tolist(), strict=True))
 
 
 @cache
-def _gauss(order: int) -> tuple[Array, Array]:
+def gauss(order: int) -> tuple[Array, Array]:
     """Gauss-Legendre nodes and weights on (-1, 1)."""
     return np.polynomial.legendre.leggauss(order)
-
-
-def _curves(knots: Knots, q: float, second_moments: tuple[float, float], theta: Array) -> tuple[Array, Array]:
-    """Both expectations at increasing angles in each piece, (places, pieces), by their integrals from theta = 0 on.
-
-    With r = cos(t): f(r) dr = -g(t) dt, g(t) = sum_ab c_a c_b exp(-A / (4 (1 - r)) - B / (4 (1 + r))) / (2 pi).
-    """
-    steps = np.diff(theta, axis=0)
-    nodes, weights = _gauss(5)  # a step is a tenth of a piece that 8 points resolve
-    t = theta[:-1] + steps * ((1 + nodes) / 2)[:, None, None]  # (5, places - 1, pieces)
-    h, k = (t_.reshape(-1, 1, 1, 1) / math.sqrt(q) for t_ in (knots.first, knots.second))
-    half = np.sin(t / 2) ** 2, np.cos(t / 2) ** 2  # (1 - r) / 2, (1 + r) / 2
-    g = (knots.weights[..., None, None] * np.exp(-((h - k) ** 2 / half[0] + (h + k) ** 2 / half[1]) / 8)).sum(0)
-    weighted = g * weights[:, None, None] * steps / (4 * math.pi)
-    slopes, moments = (_running(integrals.sum(0)) for integrals in (weighted, weighted * np.cos(t)))
-    rho = np.cos(theta)
-    value, slope = second_moments
-    return value - q * (2 * np.sin(theta / 2) ** 2 * slope - moments + rho * slopes), slope - slopes
-
-
-def _running(integrals: Array) -> Array:
-    """Integrals up to each place, (places, pieces), from those between neighbours, (places - 1, pieces)."""
-    within = np.vstack([np.zeros(integrals.shape[1]), np.cumsum(integrals, axis=0)])
-    before = np.concatenate([[0.0], np.cumsum(within[-1])[:-1]])
-    return before + within
-
-
-def _polynomials(xp: Any, rows: Array, piece: Array, place: Array) -> Array:
-    """The polynomial of each entry's piece at its place."""
-    total = xp.take(rows[0], piece)
-    for row in rows[1:]:
-        total *= place
-        total += xp.take(row, piece)
-    return total

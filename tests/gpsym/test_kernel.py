@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from gpsym import Activation, edge_of_chaos, evaluate, maps, member, relu
 from gpsym.kernel import diagonals, kernels
 from gpsym.numeric import pairs
+from gpsym.numeric.tables import Surrogate, table
 from gpsym.testing import activations, clipped_designs
 
 DESIGN = edge_of_chaos("crelu", sparsity=0.85, slope=0.7)
@@ -85,18 +86,32 @@ def test_relu_is_the_arc_cosine_kernel(normalised):
     assert_close(kernels(x, relu(), depth=4, sigma_w2=2.0), arc_cosine(x, 4), 2e-13)
 
 
+@pytest.mark.parametrize("normalised", [False, True])
 @pytest.mark.parametrize("name", NAMED)
-def test_inputs_of_one_variance_are_read_from_a_table_without_loss(name, monkeypatch):
-    x = data(90, normalised=True)
+def test_what_is_read_from_polynomials_is_what_the_integrals_are(name, normalised, monkeypatch):
+    x = data(90, 30, normalised=normalised)
     found = kernels(x, NAMED[name], depth=3, **WEIGHTS)
     monkeypatch.setattr("gpsym.kernel._TABLE_FROM", math.inf)
     assert_close(found, kernels(x, NAMED[name], depth=3, **WEIGHTS))
 
 
+def test_polynomials_serve_the_usual_pairs_alone():
+    """Those next to correlation 1 are integrated; so are all where the norms differ too much."""
+    knots = pairs.Knots.of(DESIGN.phi, np.ones(1))
+    y = np.array([[0.5, 3.0], [-0.25, 0.75]])
+    near, far = np.array([1.0, 1.1]), np.array([0.01, 10.0])
+    slopes, moments, wanting = Surrogate(knots, near, near, y).integrals(np, y, slice(2), slice(2))
+    assert wanting.tolist() == [[False, True], [False, False]]
+    expected = knots.integrals(np, y.ravel(), near[[0, 0, 1, 1]], near[[0, 1, 0, 1]], 3.0)
+    for found, integrals in zip((slopes, moments), expected, strict=True):
+        assert np.abs(found - integrals.reshape(2, 2))[~wanting].max() < 1e-14
+    assert Surrogate(knots, far, far, y).integrals(np, y, slice(2), slice(2)) is None
+
+
 def test_tables_are_refused_where_they_would_be_wrong():
     """A ramp of 1e-4 deviations bends the expectations within angles of that size."""
     ramp = member("crelu", tau=1, m=1e-4)
-    assert pairs.table(pairs.Knots.of(ramp, np.ones(1)), 1.0, (1e-8, 1e-4)) is None
+    assert table(pairs.Knots.of(ramp, np.ones(1)), 1.0, (1e-8, 1e-4)) is None
 
 
 @pytest.mark.parametrize("normalised", [False, True])
