@@ -69,13 +69,7 @@ class Knots:
     @classmethod
     def of(cls, phi: Activation, like: Array) -> Knots:
         """Those of an activation with numbers for its symbols, as arrays of the library and device of another."""
-        weights: dict[tuple[float, float], float] = {}
-        jumps = [(float(t), float(c)) for t, c in phi.jumps(1)]
-        for (s, c), (t, d) in product(jumps, jumps):
-            # A and B are the same for both signs, hence half the work where phi is odd or even.
-            places = max((s, t), (-s, -t))
-            weights[places] = weights.get(places, 0.0) + c * d
-        columns = np.array([(*places, weight) for places, weight in weights.items()]).reshape(-1, 3, 1)
+        columns = _knot_pairs(phi)
         return cls(*(as_like(columns[:, k], like) for k in range(3)))
 
     def expectations(
@@ -137,6 +131,18 @@ class Knots:
             moment += density
         scale = y / math.pi
         return total * scale, moment * scale
+
+
+@cache
+def _knot_pairs(phi: Activation) -> Array:
+    """(t_a, t_b, weight) in rows, (pairs of knots, 3, 1)."""
+    weights: dict[tuple[float, float], float] = {}
+    jumps = [(float(t), float(c)) for t, c in phi.jumps(1)]
+    for (s, c), (t, d) in product(jumps, jumps):
+        # A and B are the same for both signs, hence half the work where phi is odd or even.
+        places = max((s, t), (-s, -t))
+        weights[places] = weights.get(places, 0.0) + c * d
+    return np.array([(*places, weight) for places, weight in weights.items()]).reshape(-1, 3, 1)
 
 
 def as_like(values: Array, array: Array) -> Array:

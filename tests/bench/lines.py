@@ -49,7 +49,7 @@ class Line:
         verdict = {None: "", True: "met", False: "NOT MET"}[self.met]
         sign = "> " if self.timed_out else ""
         peer = "" if self.peer is None else f"{sign}{show(self.peer)}{' (timeout)' if self.timed_out else ''}"
-        against = "" if self.peer is None else f"{sign}{ratio(self.peer, self.value)}"
+        against = "" if self.peer is None or self.unit == "error" else f"{sign}{ratio(self.peer, self.value)}"
         return f"{self.what:<52}{show(self.value):>10}  {aim:<12}{verdict:<9}{peer:>18}{against:>9}".rstrip()
 
     def to_dict(self) -> dict[str, Any]:

@@ -97,15 +97,24 @@ def test_what_is_read_from_polynomials_is_what_the_integrals_are(name, normalise
 
 def test_polynomials_serve_the_usual_pairs_alone():
     """Those next to correlation 1 are integrated; so are all where the norms differ too much."""
-    knots = pairs.Knots.of(DESIGN.phi, np.ones(1))
-    y = np.array([[0.5, 3.0], [-0.25, 0.75]])
-    near, far = np.array([1.0, 1.1]), np.array([0.01, 10.0])
-    slopes, moments, wanting = Surrogate(knots, near, near, y).integrals(np, y, slice(2), slice(2))
-    assert wanting.tolist() == [[False, True], [False, False]]
-    expected = knots.integrals(np, y.ravel(), near[[0, 0, 1, 1]], near[[0, 1, 0, 1]], 3.0)
-    for found, integrals in zip((slopes, moments), expected, strict=True):
-        assert np.abs(found - integrals.reshape(2, 2))[~wanting].max() < 1e-14
-    assert Surrogate(knots, far, far, y).integrals(np, y, slice(2), slice(2)) is None
+    served = [w for w in (0.01, 0.1, 0.2, 0.24, 0.28, 0.32, 0.36, 0.4, 0.5, 1.0, 9.0) if polynomials_serve(1 + w)]
+    assert {0.01, 0.1, 0.2} <= set(served) <= {0.01, 0.1, 0.2, 0.24, 0.28, 0.32, 0.36}
+
+
+def polynomials_serve(ratio):
+    """Whether they do for deviations from 1 to this; then they must be right."""
+    deviations, y = np.linspace(1, ratio, 9), np.linspace(0.6, 1.4, 81).reshape(9, 9)
+    y[2, 3] = 3.0
+    knots = pairs.Knots.of(DESIGN.phi, y)
+    found = Surrogate(knots, deviations, deviations, y).integrals(np, y, slice(9), slice(9))
+    if found is None:
+        return False
+    *integrals, wanting = found
+    assert np.argwhere(wanting).tolist() == [[2, 3]]
+    expected = knots.integrals(np, y.ravel(), deviations.repeat(9), np.tile(deviations, 9), 3.0)
+    for ours, theirs in zip(integrals, expected, strict=True):
+        assert np.abs(ours - theirs.reshape(9, 9))[~wanting].max() < 3e-14 * np.abs(theirs).max()
+    return True
 
 
 def test_tables_are_refused_where_they_would_be_wrong():
