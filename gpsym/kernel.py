@@ -297,7 +297,7 @@ def _set_diagonal(tile: Array, values: Any) -> None:
 
 def _library(x: Array) -> Any:
     """numpy, or torch for a tensor, which has then been imported by whoever made it."""
-    return sys.modules["torch"] if type(x).__module__ == "torch" else np
+    return sys.modules["torch"] if type(x).__module__.split(".")[0] == "torch" else np
 
 
 def _matrix(data: Any) -> Array:

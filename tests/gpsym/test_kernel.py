@@ -216,7 +216,12 @@ def test_correlations_next_to_1_in_deep_networks():
     assert_close(kernels(x, relu(), depth=100, sigma_w2=2.0), arc_cosine(x, 100), 1e-11)
 
 
-CONVERSIONS = {"list": np.ndarray.tolist, "float32": np.float32, "tensor": torch.from_numpy}
+CONVERSIONS = {
+    "list": np.ndarray.tolist,
+    "float32": np.float32,
+    "tensor": torch.from_numpy,
+    "parameter": lambda x: torch.nn.Parameter(torch.from_numpy(x), requires_grad=False),
+}
 
 
 @pytest.mark.parametrize("kind", CONVERSIONS)
