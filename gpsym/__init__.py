@@ -8,7 +8,9 @@ equality    whether two closed forms are the same
 verify      formulas against their definitions
 design      the edge of chaos at a wanted sparsity
 stability   what iterating the variance map does
-torch       activation modules and `init_` (imports torch)
+kernel      NNGP and NTK matrices of deep networks
+sklearn     those as a kernel of scikit-learn (imports scikit-learn)
+torch       activation modules, `init_`, and the kernels for GPyTorch (imports torch)
 export      a design as a file that needs no gpsym
 testing     strategies and laws that any activation must meet (imports hypothesis)
 """
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from gpsym.equality import equal
     from gpsym.expression import from_sympy
     from gpsym.formats import format_formula
+    from gpsym.kernel import kernels
     from gpsym.numeric import evaluate, lambdify
     from gpsym.verify import Refuted, Undecided, Verified, verify_formula
 
@@ -71,6 +74,7 @@ __all__ = [
     "hard_tanh",
     "identity",
     "jump_relu",
+    "kernels",
     "lambdify",
     "leaky_relu",
     "maps",
@@ -98,6 +102,7 @@ _ROOMS = {
     "evaluate": "numeric",
     "format_formula": "formats",
     "from_sympy": "expression",
+    "kernels": "kernel",
     "lambdify": "numeric",
     "verify_formula": "verify",
 }

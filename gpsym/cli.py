@@ -19,7 +19,7 @@ from gpsym import maps, numeric
 from gpsym.design import CriticalInit, edge_of_chaos
 from gpsym.export import FRAMEWORKS, export_text
 from gpsym.expression import parse_activation
-from gpsym.files import write_text
+from gpsym.files import read_array, write_array, write_text
 from gpsym.formats import FORMATS, format_formula
 from gpsym.formula import Q
 from gpsym.members import ALIASES, MEMBERS, member
@@ -165,6 +165,37 @@ def design_command(activation: str, as_json: bool, **wishes: Any) -> None:
 def export(activation: str, framework: str, output: Path, **wishes: Any) -> None:
     """Write a design to a file that needs no gpsym."""
     write_text(output, export_text(_design(activation, **wishes), framework))
+    click.echo(f"wrote {output}")
+
+
+@cli.command()
+@_activation
+@_wishes
+@click.option("--depth", type=int, required=True, help="Number of activations.")
+@click.option("--kind", default="nngp", show_default=True, help="nngp or ntk.")
+@click.option(
+    "--input-mean-square", type=float, help="Mean of x^2, which the first layer brings to q*; else as all layers."
+)
+@click.option("--input", "rows", type=click.Path(path_type=Path), required=True, help=".npy file, (n, features).")
+@click.option("--other", type=click.Path(path_type=Path), help=".npy file of other rows. [default: those of --input]")
+@click.option("--output", type=click.Path(path_type=Path), required=True, help=".npy file to write, (n, n').")
+def kernel(
+    activation: str,
+    depth: int,
+    kind: str,
+    input_mean_square: float | None,
+    rows: Path,
+    other: Path | None,
+    output: Path,
+    **wishes: Any,
+) -> None:
+    """Write the kernel matrix of a deep network with a design's weights: rows against rows."""
+    from gpsym.kernel import kernels
+
+    arrays = read_array(rows), None if other is None else read_array(other)
+    design = _design(activation, **wishes)
+    found = kernels(arrays[0], design, depth=depth, input_mean_square=input_mean_square, other=arrays[1])
+    write_array(output, found.kind(kind))
     click.echo(f"wrote {output}")
 
 

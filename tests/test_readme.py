@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 README = Path(__file__).parents[1] / "README.md"
@@ -43,6 +44,7 @@ def test_commands_print_what_is_shown(command, shown, tmp_path):
     module = ["-m", "gpsym.cli"] if program == "gpsym" else []
     if program == "python":
         arguments[-1] = str(tmp_path / "run")  # its --output
+    np.save(tmp_path / "x.npy", np.ones((2, 3)))  # a reader's data
     done = subprocess.run(
         [sys.executable, *module, *arguments],
         cwd=tmp_path if program == "gpsym" else README.parent,

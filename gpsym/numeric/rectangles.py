@@ -219,7 +219,7 @@ def _along(xp: Any, orders: Orders, pair: _Pair) -> list[Any]:
 
 
 def _either(xp: Any, near: Any, origin: _Origin, other: _Origin) -> _Origin:
-    return _Origin._make(xp.where(near, x, y) for x, y in zip(origin, other, strict=True))
+    return origin._make(xp.where(near, x, y) for x, y in zip(origin, other, strict=True))
 
 
 def _segment(xp: Any, origin: _Origin, start: Any, end: Any, scale: Any) -> _Segment:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable
 
-from tests.bench import accuracy, symbolic
+from tests.bench import accuracy, speed, symbolic
 from tests.bench.lines import HEAD, Line
 
 BENCHES: dict[str, Callable[[argparse.Namespace], Iterable[Line]]] = {
     "accuracy": accuracy.lines,
+    "speed": speed.lines,
     "symbolic": symbolic.lines,
 }
 
@@ -28,6 +30,12 @@ def main() -> None:
     parser.add_argument("--sample", type=int, default=300, help="points compared with Arb, besides corners")
     parser.add_argument("--seed", type=int, default=0, help="of the points")
     parser.add_argument("--only", default="", help="accuracy of functions whose name contains this")
+    parser.add_argument(
+        "--neural-tangents",
+        metavar="PYTHON",
+        default=os.environ.get("GPSYM_NEURAL_TANGENTS"),
+        help="interpreter that has neural-tangents; made in the user's cache if left out",
+    )
     options = parser.parse_args()
     if unknown := [name for name in options.bench if name not in BENCHES]:
         sys.exit(f"bench: unknown name {', '.join(unknown)}; choose from {', '.join(BENCHES)}.")

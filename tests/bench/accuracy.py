@@ -107,7 +107,7 @@ def _measured(case: Case, options: argparse.Namespace) -> tuple[Line, np.ndarray
     worst = int(np.argmax(errors))
     place = ", ".join(f"{v}={points[str(v)][sample[worst]]}" for v in formula.variables)
     note = f"{count / seconds / 1e6:.3g} M points/s, {np.sum(errors >= 0)} of {len(sample)} compared; at {place}"
-    return Line(str(case), float(errors[worst]), unit="e", aim=case.aim, note=note), values, _signs(case, points)
+    return Line(str(case), float(errors[worst]), unit="error", aim=case.aim, note=note), values, _signs(case, points)
 
 
 def _timed(function: Callable[..., np.ndarray], arguments: list[np.ndarray]) -> tuple[np.ndarray, float]:

@@ -8,12 +8,12 @@ from typing import Any
 
 __all__ = ["HEAD", "Line", "ratio"]
 
-HEAD = f"{'':<44}{'gpsym':>10}  {'aim':<12}{'':<9}{'peer':>18}{'ratio':>9}"
+HEAD = f"{'':<52}{'gpsym':>10}  {'aim':<12}{'':<9}{'peer':>18}{'ratio':>9}"
 
 _UNITS: dict[str, Callable[[float], str]] = {
     "s": lambda value: f"{value * 1000:.1f} ms" if value < 1 else f"{value:.2f} s",
-    "x": lambda value: f"{value:.0f}x",
-    "e": lambda value: f"{value:.1e}",
+    "x": lambda value: f"{value:.0f}x" if value >= 10 else f"{value:.2g}x",
+    "error": lambda value: f"{value:.1e}",
     "n": lambda value: f"{value:.0f}",
 }
 
@@ -23,7 +23,7 @@ class Line:
     """A measured value.
 
     what       what was measured.
-    value      in the unit "s" (seconds), "x" (a ratio), "e" (an error) or "n" (a count).
+    value      in the unit "s" (seconds), "x" (a ratio), "error" (a relative one) or "n" (a count).
     aim        to stay below, or above if at_least; None where there is none.
     peer       what a peer needs for the same.
     timed_out  whether the peer was stopped at that.
@@ -52,9 +52,9 @@ class Line:
         verdict = {None: "", True: "met", False: "NOT MET"}[self.met]
         sign = "> " if self.timed_out else ""
         peer = "" if self.peer is None else f"{sign}{show(self.peer)}{' (timeout)' if self.timed_out else ''}"
-        against = "" if self.peer is None else f"{sign}{ratio(self.peer, self.value)}"
+        against = "" if self.peer is None or self.unit == "error" else f"{sign}{ratio(self.peer, self.value)}"
         compared = self.note or f"{peer:>18}{against:>9}"
-        return f"{self.what:<44}{show(self.value):>10}  {aim:<12}{verdict:<9}{compared}".rstrip()
+        return f"{self.what:<52}{show(self.value):>10}  {aim:<12}{verdict:<9}{compared}".rstrip()
 
     def to_dict(self) -> dict[str, Any]:
         """The line as plain JSON types."""

@@ -66,5 +66,5 @@ def test_what_errors_of_the_curvature_are_relative_to(activation):
 
 
 def test_a_line_shows_its_note():
-    shown = str(Line("V", 2e-9, unit="e", aim=1e-14, note="at q=1"))
+    shown = str(Line("V", 2e-9, unit="error", aim=1e-14, note="at q=1"))
     assert " ".join(shown.split()) == "V 2.0e-09 <= 1.0e-14 NOT MET at q=1"

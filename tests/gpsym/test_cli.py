@@ -3,12 +3,14 @@ import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import sympy as sp
 from sympy.core.function import AppliedUndef
 
 from gpsym import __version__, edge_of_chaos, evaluate, maps, member
 from gpsym.cli import main
+from gpsym.kernel import kernels
 from gpsym.maps import ONE_INPUT, TWO_INPUTS
 
 
@@ -108,6 +110,30 @@ def test_export(capsys, tmp_path):
         assert "clipped-relu" in path.read_text()
 
 
+def test_kernel(capsys, tmp_path):
+    x, y = np.random.default_rng(0).standard_normal((2, 5, 3))
+    x_path, y_path, out_path = (str(tmp_path / name) for name in ("x.npy", "y.npy", "k.npy"))
+    np.save(x_path, x)
+    np.save(y_path, y)
+    design = edge_of_chaos("crelu", sparsity=0.85, slope=0.7)
+    wishes = ["--sparsity", "0.85", "--slope", "0.7", "--depth", "3", "--input", x_path, "--output", out_path]
+    assert gpsym(capsys, "kernel", "crelu", *wishes) == (0, f"wrote {out_path}\n", "")
+    assert np.array_equal(np.load(out_path), kernels(x, design, depth=3).nngp)
+    more = ["--kind", "ntk", "--other", y_path, "--input-mean-square", "1"]
+    assert gpsym(capsys, "kernel", "crelu", *wishes, *more)[0] == 0
+    assert np.array_equal(np.load(out_path), kernels(x, design, depth=3, other=y, input_mean_square=1.0).ntk)
+    np.save(x_path, np.array(["a"]))
+    before = np.load(out_path)
+    status, _, err = gpsym(capsys, "kernel", "crelu", *wishes)
+    assert (status, err.count("\n")) == (2, 1)
+    assert "need an array of real numbers" in err
+    assert np.array_equal(np.load(out_path), before)
+    np.save(x_path, np.ones(3))
+    assert "need x of shape (n, features), got (3,)" in gpsym(capsys, "kernel", "crelu", *wishes)[2]
+    np.save(x_path, x)
+    assert "unknown kind 'ntp'" in gpsym(capsys, "kernel", "crelu", *wishes, "--kind", "ntp")[2]
+
+
 def test_verify(capsys, monkeypatch):
     options = ["relu", "st", "--digits", "30", "--points", "2"]
     status, out, _ = gpsym(capsys, "verify", *options, "--json")
@@ -166,6 +192,8 @@ BAD = [
     ("design relu --q-star 0", "need q_star > 0"),
     ("export relu --framework jax --output x.py", "unknown framework 'jax'"),
     ("export relu --framework torch --output no/such/x.py", "need an existing folder"),
+    ("kernel relu --depth 1 --input no.npy --output k.npy", "no.npy: No such file or directory; write one"),
+    ("kernel relu --input no.npy --output k.npy", "Missing option '--depth'"),
     ("verify nothing", "unknown name 'nothing'"),
     ("verify relu --digits 0", "need digits >= 1"),
     ("verify relu --points 0", "need points >= 1"),
