@@ -264,9 +264,10 @@ def _panel(xp: Any, orders: Orders, pair: _Pair, origin: _Origin, start: Any, si
     height, rho, s, start, size, z0, base, lower, upper, _ = rows
     nodes, weights = (xp.asarray(v, dtype=xp.float64, device=start.device) for v in zip(*gauss_legendre(), strict=True))
     x = start + size * nodes  # (points, nodes)
-    flat = [v.reshape(-1) for v in broadcast(xp, (lower - rho * x) / s, (upper - rho * x) / s, height / s)]
+    sides = broadcast(xp, (lower - rho * x) / s, (upper - rho * x) / s, height / s)
+    begin, end, span = (v.reshape(-1) for v in sides)
     degrees = sorted({j for _, j in orders})
-    inner = standard_moments(xp, degrees, *((v, 0 * v) for v in flat[:2]), flat[2])
+    inner = standard_moments(xp, degrees, (begin, 0 * begin), (end, 0 * end), span)
     given = {j: moment.reshape(x.shape) * s**j for j, moment in zip(degrees, inner, strict=True)}
     measure = xp.exp(-((z0 + x) ** 2) / 2) * (weights * size / sqrt(2 * pi))
     return [((base + x) ** i * measure * given[j]).sum(-1) for i, j in orders]
