@@ -30,6 +30,7 @@ import numpy as np
 from gpsym.numeric.doubles import Double, accurate_sum, quotient, root, two_product
 
 __all__ = [
+    "UNDERFLOW",
     "broadcast",
     "by_cases",
     "density",
@@ -41,7 +42,7 @@ __all__ = [
 ]
 
 # exp(-x) is 0 in float64 from 745.2 on.  exp(-W (a + W / 2)) is then for W >= 40, whatever a >= 0.
-_UNDERFLOW, _WIDEST = 746.0, 40.0
+UNDERFLOW, _WIDEST = 746.0, 40.0
 
 _HUGE = 1e150  # in place of what is greater, so that squares stay finite
 
@@ -130,7 +131,7 @@ def density(xp: Any, x: Double) -> Any:
     a = xp.clip(x[0], -_HUGE, _HUGE)
     square, low = two_product(a, a)
     value = xp.exp(-square / 2) * ((1 - low / 2 - a * x[1]) / math.sqrt(2 * math.pi))
-    return xp.where(square < 2 * _UNDERFLOW, value, 0 * square)
+    return xp.where(square < 2 * UNDERFLOW, value, 0 * square)
 
 
 def scaled_moments(xp: Any, orders: Sequence[int], a: Any, width: Any) -> list[Any]:
@@ -166,7 +167,7 @@ def _narrow(xp: Any, orders: Sequence[int], a: Any, width: Any) -> list[Any]:
 def _wide(xp: Any, orders: Sequence[int], a: Any, width: Any, exponent: Any) -> list[Any]:
     """h_n(a) less what lies beyond W."""
     start = _half_line(xp, orders, a)
-    if not (exponent < _UNDERFLOW).any():
+    if not (exponent < UNDERFLOW).any():
         return [start[n] for n in orders]
     beyond, decay = _half_line(xp, range(max(orders) + 1), a + width), xp.exp(-exponent)
     return [start[n] - decay * sum(comb(n, j) * width ** (n - j) * beyond[j] for j in range(n + 1)) for n in orders]

@@ -25,7 +25,15 @@ from math import comb, pi, sqrt
 from typing import Any, NamedTuple
 
 from gpsym.numeric.doubles import Double, difference, product, quotient
-from gpsym.numeric.moments import broadcast, by_cases, density, gauss_legendre, standard_moments, standardized
+from gpsym.numeric.moments import (
+    UNDERFLOW,
+    broadcast,
+    by_cases,
+    density,
+    gauss_legendre,
+    standard_moments,
+    standardized,
+)
 
 __all__ = ["joint_density", "rectangle_moments"]
 
@@ -188,7 +196,8 @@ def _against(xp: Any, orders: Orders, pair: _Pair) -> list[Any]:
     growth = a - rho * lower / s**2
     reach = 2 * _DEPTH / (growth + xp.sqrt(growth**2 + 2 * _DEPTH / s**2))
     origin = _Origin(a, zero, lower, lower + height, width)
-    return _integrals(xp, orders, pair, [_segment(xp, origin, zero, reach, s)])
+    least = a**2 / 2 + (lower / s) ** 2 / 2
+    return _integrals(xp, orders, pair, least, [_segment(xp, origin, zero, reach, s)])
 
 
 def _along(xp: Any, orders: Orders, pair: _Pair) -> list[Any]:
@@ -198,7 +207,8 @@ def _along(xp: Any, orders: Orders, pair: _Pair) -> list[Any]:
     ca, cb, da, db = (
         difference(level, product((rho, 0 * rho), end))[0] for level in (pair.c, pair.d) for end in (pair.a, pair.b)
     )  # c - rho a, and so on
-    depth = _greatest(xp, pair, ca, cb, da) + _DEPTH  # psi of where to stop
+    least = _least(xp, pair, ca, cb, da)
+    depth = least + _DEPTH  # psi of where to stop
     to_l, to_r, zero = ca / rho, da / rho, xp.zeros_like(a)  # L - a, R - a
     step = xp.minimum(_MARGIN * s, height / 2) / rho
     middle = xp.sqrt(2 * depth)  # where psi = z^2 / 2 reaches it
@@ -215,7 +225,7 @@ def _along(xp: Any, orders: Orders, pair: _Pair) -> list[Any]:
         _segment(xp, at_r, right - step, xp.minimum(right, middle - at_r.z0), s),
         _segment(xp, at_r, right, highest, s),
     ]
-    return _integrals(xp, orders, pair, segments)
+    return _integrals(xp, orders, pair, least, segments)
 
 
 def _either(xp: Any, near: Any, origin: _Origin, other: _Origin) -> _Origin:
@@ -235,7 +245,7 @@ def _parabola(xp: Any, pair: _Pair, level: Any, origin: _Origin, depth: Any) -> 
     return vertex - reach, vertex + reach
 
 
-def _greatest(xp: Any, pair: _Pair, ca: Any, cb: Any, da: Any) -> Any:
+def _least(xp: Any, pair: _Pair, ca: Any, cb: Any, da: Any) -> Any:
     """The least value of psi on (a, b): at rho c, or at the end next to it."""
     (a, _), _, width, (c, _), _, _, rho, s = pair
     way = rho * c - a
@@ -243,11 +253,13 @@ def _greatest(xp: Any, pair: _Pair, ca: Any, cb: Any, da: Any) -> Any:
     return (a + xp.minimum(xp.clip(way, 0.0, None), width)) ** 2 / 2 + (off / s) ** 2 / 2
 
 
-def _integrals(xp: Any, orders: Orders, pair: _Pair, segments: list[_Segment]) -> list[Any]:
-    results = [xp.zeros_like(pair.rho) for _ in orders]
+def _integrals(xp: Any, orders: Orders, pair: _Pair, least: Any, segments: list[_Segment]) -> list[Any]:
+    """The sums over the segments; 0 where exp(-least), which bounds the integrand, underflows."""
+    zero = xp.zeros_like(least)
+    results = [xp.where(least >= 0, zero, least) for _ in orders]  # NaN stays
     for segment in segments:
-        length = segment.end - segment.start
-        counts = xp.where(length > 0, xp.clip(xp.ceil(length / (_LENGTH * segment.scale)), _LEAST, None), 0 * length)
+        length = xp.where(least < UNDERFLOW, segment.end - segment.start, zero)
+        counts = xp.where(length > 0, xp.clip(xp.ceil(length / (_LENGTH * segment.scale)), _LEAST, None), zero)
         for k in range(int(counts.max()) if len(length) else 0):
             places = counts > k
             size = (length / counts)[places]
