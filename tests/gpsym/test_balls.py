@@ -141,9 +141,14 @@ def test_no_clip_to_speak_of(m):
         assert ball.rad() * arb(10) ** 20 <= ball
 
 
+@pytest.mark.parametrize("name", ["soft-threshold", "clipped-soft-threshold"])
+def test_odd_activations_decorrelate_at_once(name):
+    assert enclose(maps.kernel(member(name)), POINT | {"rho": 0}).is_zero()
+
+
 def test_what_vanishes_with_zeros_is_zero():
-    ball = enclose(maps.kernel(member("soft-threshold")), POINT | {"rho": 0})
-    assert ball.is_zero()
+    formula = Formula("difference", "d", "", (h, k), (), sp.S.Zero, sp.erf(h + k) - sp.erf(h), "test")
+    assert enclose(formula, {"h": 0.5, "k": 0}).is_zero()
 
 
 def test_what_cannot_be_told_from_zero_is_a_ball_around_it():
