@@ -159,6 +159,16 @@ def test_what_cannot_be_told_from_zero_is_a_ball_around_it():
     assert ball.rad() < arb("1e-9000")
 
 
+def test_what_is_negligible_may_come_as_a_ball_around_zero():
+    """Of two strips of correlation next to 1 that miss each other by 10^7 standard deviations."""
+    values = {"q1": 1, "q2": 10, "rho": 1 - 2**-53, "tau": 1, "m": 1e-8, "sigma_w2": 1}
+    ball = enclose(maps.correlation_slope(member("clipped-relu")), values, least=1e-50)
+    assert ball.contains(0)
+    assert ball.abs_upper() < 1e-50
+    some = {"q": 1, "tau": 1, "m": 1e-12, "sigma_w2": 1}
+    assert enclose(maps.chi_1(member("clipped-relu")), some, least=1e-13).rel_accuracy_bits() > 66
+
+
 def test_a_ball_around_zero_may_be_squared():
     formula = Formula("square", "s", "", (h,), (), sp.S.Zero, sp.exp((h - sp.sqrt(2)) ** 2), "test")
     ball = enclose(formula, {"h": "sqrt(2)"})
