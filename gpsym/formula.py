@@ -54,7 +54,8 @@ class Formula:
     definition  SymPy expression with unevaluated integrals, one for each linear piece of the activation.
     expression  closed form, equal to `definition` wherever the conditions hold.
     reference   where the definition comes from.
-    at_rho      of a formula in the correlation rho: from -1 or 1, where the expression has no value, to its limit.
+    at_rho      of a formula in the correlation rho: from -1, 0 or 1 to an elementary form of its value; at -1 and 1,
+                where the expression has none, of its limit.
     stably      makes `stable`; None where the expression is stable.
     """
 

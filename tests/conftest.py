@@ -19,3 +19,6 @@ for name, examples in EXAMPLES.items():
 settings.load_profile(CHOSEN)
 for cost in ("one-input", "two-inputs"):
     settings.register_profile(cost, settings.get_profile(CHOSEN), max_examples=EXAMPLES[CHOSEN][cost])
+
+# A script for another interpreter, one that has neural-tangents.
+collect_ignore = ["bench/neural_tangents_peer.py"]

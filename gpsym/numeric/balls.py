@@ -24,11 +24,13 @@ __all__ = ["enclose"]
 _MOST_BITS = 2**15  # E phi^4 at the ends of float64's range, m^4 = 1e-1200 of terms of q^2 = 1e600, needs 2^13
 
 
-def enclose(formula: Formula, values: Mapping[str, Any], digits: int = 20) -> arb:
+def enclose(formula: Formula, values: Mapping[str, Any], digits: int = 20, least: float = 0.0) -> arb:
     """A ball that contains the formula's value at one point, of relative radius at most 10^-digits.
 
     values  number per variable name; floats count as the exact rationals that they are.  Names that the
             formula does not use are ignored.
+    least   a size below which any ball will do, if it is as near to 0; without it, two bivariate tails whose difference
+            is far below float64's range may take minutes.
     The precision is doubled until the ball is small enough; flint's own is left as it is.  What vanishes with the
     values that are 0 is exactly 0; what 2^15 bits do not tell from 0, or not determine so well, comes as the ball that
     they give, and so does at once what is less than 2^-(2^15), where flint's erfc is inexact.
@@ -41,6 +43,7 @@ def enclose(formula: Formula, values: Mapping[str, Any], digits: int = 20) -> ar
     """
     expression, numbers = at_point(formula, values, digits)
     zeros = {symbol: number for symbol, number in numbers.items() if number == 0}
+    negligible = arb(least).max(arb(2) ** -_MOST_BITS)
     bits = math.ceil(digits * math.log2(10)) + 64
     while True:
         with ctx.workprec(bits):
@@ -48,7 +51,7 @@ def enclose(formula: Formula, values: Mapping[str, Any], digits: int = 20) -> ar
             balls |= {symbol: _ball(number, balls) for symbol, number in numbers.items()}
             ball = _ball(expression, balls)
             small = ball.rad() * arb(10) ** digits <= ball.abs_lower()
-            if small or ball.abs_upper() < arb(2) ** -_MOST_BITS or bits >= _MOST_BITS:
+            if small or ball.abs_upper() < negligible or bits >= _MOST_BITS:
                 return ball
         if ball.contains(0) and expression.subs(zeros) == 0:
             return arb(0)

@@ -37,7 +37,7 @@ def evaluate(formula: Formula, values: Mapping[str, Any], digits: int = 17) -> M
 
 
 def at_point(formula: Formula, values: Mapping[str, Any], digits: int) -> tuple[sp.Expr, dict[Any, Any]]:
-    """The closed form that holds at this point, a limit where rho is -1 or 1, and its variables' exact values.
+    """The closed form to take at this point, the elementary one where rho is -1, 0 or 1; its variables' exact values.
 
     Raises ValueError as `evaluate` does.
     """
@@ -47,8 +47,8 @@ def at_point(formula: Formula, values: Mapping[str, Any], digits: int) -> tuple[
     if missing:
         raise ValueError(f"{formula.name}: need a value for {', '.join(missing)}; pass one.")
     numbers = require(formula.name, {v: values[str(v)] for v in formula.variables}, formula.conditions)
-    at_end = formula.at_rho and abs(numbers[RHO]) == 1
-    return (formula.at_rho(numbers[RHO]) if formula.at_rho and at_end else formula.expression), numbers
+    elementary = formula.at_rho and numbers[RHO] in (-1, 0, 1)
+    return (formula.at_rho(numbers[RHO]) if formula.at_rho and elementary else formula.expression), numbers
 
 
 def precise(expression: sp.Expr, values: Mapping[sp.Symbol, Any], digits: int = 17) -> Mpf:

@@ -128,9 +128,9 @@ def _signs(case: Case, points: Points) -> Any:
 def _errors(case: Case, points: Points, values: np.ndarray) -> np.ndarray:
     """Those of the values, infinite for NaN; -1 for points that are left out."""
     formula, scales = case.formula, _curvature_scales(case, points) if case.quantity == "V''" else None
-    errors = np.full(len(values), -1.0)
+    errors, negligible = np.full(len(values), -1.0), 1e-20 * LEAST[case.dtype]
     for i, value in enumerate(values):
-        exact = enclose(formula, {str(v): float(points[str(v)][i]) for v in formula.variables})
+        exact = enclose(formula, {str(v): float(points[str(v)][i]) for v in formula.variables}, least=negligible)
         scale = float(abs(exact)) if scales is None else scales[i]
         if scale >= LEAST[case.dtype]:
             errors[i] = float(abs(arb(float(value)) - exact)) / scale if np.isfinite(value) else np.inf

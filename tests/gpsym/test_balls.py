@@ -141,9 +141,14 @@ def test_no_clip_to_speak_of(m):
         assert ball.rad() * arb(10) ** 20 <= ball
 
 
+@pytest.mark.parametrize("name", ["soft-threshold", "clipped-soft-threshold"])
+def test_odd_activations_decorrelate_at_once(name):
+    assert enclose(maps.kernel(member(name)), POINT | {"rho": 0}).is_zero()
+
+
 def test_what_vanishes_with_zeros_is_zero():
-    ball = enclose(maps.kernel(member("soft-threshold")), POINT | {"rho": 0})
-    assert ball.is_zero()
+    formula = Formula("difference", "d", "", (h, k), (), sp.S.Zero, sp.erf(h + k) - sp.erf(h), "test")
+    assert enclose(formula, {"h": 0.5, "k": 0}).is_zero()
 
 
 def test_what_cannot_be_told_from_zero_is_a_ball_around_it():
@@ -152,6 +157,16 @@ def test_what_cannot_be_told_from_zero_is_a_ball_around_it():
     assert ball.contains(0)
     assert not ball.is_zero()
     assert ball.rad() < arb("1e-9000")
+
+
+def test_what_is_negligible_may_come_as_a_ball_around_zero():
+    """Of two strips of correlation next to 1 that miss each other by 10^7 standard deviations."""
+    values = {"q1": 1, "q2": 10, "rho": 1 - 2**-53, "tau": 1, "m": 1e-8, "sigma_w2": 1}
+    ball = enclose(maps.correlation_slope(member("clipped-relu")), values, least=1e-50)
+    assert ball.contains(0)
+    assert ball.abs_upper() < 1e-50
+    some = {"q": 1, "tau": 1, "m": 1e-12, "sigma_w2": 1}
+    assert enclose(maps.chi_1(member("clipped-relu")), some, least=1e-13).rel_accuracy_bits() > 66
 
 
 def test_a_ball_around_zero_may_be_squared():
