@@ -31,8 +31,9 @@ from gpsym.equality import Equal, equal
 from gpsym.formula import Q1, Q2, RHO, SIGMA_W2, Formula, Q
 from gpsym.gaussian import expectation, pair_expectation
 from gpsym.members import identity
-from gpsym.numeric import Mpf, context, precise, to_mpf
+from gpsym.numeric import Mpf, context, evaluate, lambdify, precise, to_mpf
 from gpsym.piecewise import Piecewise
+from gpsym.stable import JointDensity
 from gpsym.verify import Verified, verify_formula
 
 __all__ = [
@@ -238,6 +239,31 @@ def linearity(phi: Activation) -> None:
         _assert_equal("E[c phi + psi]", total, _SCALE * first + second)
 
 
+def stable_forms_are_equal(phi: Activation) -> None:
+    """Sums over pieces, of which arrays are computed, are the closed forms: moments, V', V'', sparsity, decided."""
+    formulas = [maps.moment(phi, k) for k in (1, 2, 3)] + [maps.hermite_coefficient(phi, n) for n in (1, 3)]
+    formulas += [quantity(phi) for quantity in (maps.slope, maps.curvature, maps.sparsity, maps.chi_1)]
+    for formula in formulas:
+        if formula.expression.is_finite is not False:
+            _assert_equal(f"stable {formula.name}", formula.stable.rewrite(sp.erfc), formula.expression)
+
+
+def arrays_match_closed_forms(phi: Activation) -> None:
+    """V and V' of arrays, at 9 variances from 1e-4 to 1e4, to 1e-12 of E phi^2 and of V' + E phi^2 / q."""
+    phi = _specimen(phi)
+    variances = [sp.Rational(10) ** n for n in range(-4, 5)]
+    arguments = {"q": [float(q) for q in variances], "sigma_w2": 1.0, "sigma_b2": 0.0}
+    for formula in (maps.variance_map(phi), maps.slope(phi)):
+        got = lambdify(formula)(**{str(v): arguments[str(v)] for v in formula.variables})
+        for q, value in zip(variances, got, strict=True):
+            point = {"q": q, "sigma_w2": 1, "sigma_b2": 0}
+            exact, size = (evaluate(f, point) for f in (formula, maps.second_moment(phi)))
+            scale = size if formula.name == "variance" else abs(exact) + size / float(q)
+            assert abs(value - exact) <= 1e-12 * scale + _LEAST, (
+                f"{formula.name} at q = {q}: got {value}, expected {exact}"
+            )
+
+
 # Laws of two inputs, U = sqrt(q1) X and V = sqrt(q2) Y of correlation rho.
 
 
@@ -273,6 +299,28 @@ def kernel_at_the_ends(phi: Activation) -> None:
         for name, expression, ends in (("q1 != q2", apart, (q, other)), ("q1 = q2", same, (q, q))):
             value, size = _line_integral(phi.subs(numbers), *ends, int(rho))
             _assert_close(f"kernel at rho = {rho}, {name}", precise(expression, point, _DIGITS), value, size)
+
+
+def stable_kernels_are_equal(phi: Activation) -> None:
+    """Sums over pairs of pieces are the closed forms: kernel, R' and R'', decided."""
+    for quantity in (maps.kernel, maps.correlation_slope, maps.correlation_curvature):
+        formula = quantity(phi)
+        stable: Any = formula.stable.replace(sp.Piecewise, lambda *branches: branches[-1][0])
+        closed = stable.rewrite(sp.erfc).rewrite(JointDensity, sp.exp)
+        _assert_equal(f"stable {formula.name}", closed, formula.expression)
+
+
+def kernels_of_arrays_match_closed_forms(phi: Activation) -> None:
+    """E[phi(U) phi(V)] of arrays to 1e-12 of the root mean squares, at correlations from -1 to 1 and next to them."""
+    phi = _specimen(phi)
+    kernel, second = maps.kernel(phi), maps.second_moment(phi)
+    q1, q2 = _VARIANCES
+    correlations = [-1.0, -0.9, 0.0, 1e-9, 0.02, 0.7, 0.99999, 1.0]
+    got = lambdify(kernel)(q1=float(q1), q2=float(q2), rho=correlations)
+    scale = mpmath.sqrt(evaluate(second, {"q": q1}) * evaluate(second, {"q": q2}))
+    for rho, value in zip(correlations, got, strict=True):
+        exact = evaluate(kernel, {"q1": float(q1), "q2": float(q2), "rho": rho})
+        assert abs(value - exact) <= 1e-12 * scale + _LEAST, f"kernel at rho = {rho}: got {value}, expected {exact}"
 
 
 def price_theorem(phi: Activation) -> None:
@@ -366,6 +414,8 @@ ONE_INPUT_LAWS: dict[str, Callable[[Activation], None]] = {
         affine_argument,
         scale,
         linearity,
+        stable_forms_are_equal,
+        arrays_match_closed_forms,
     )
 }
 TWO_INPUT_LAWS: dict[str, Callable[[Activation], None]] = {
@@ -382,6 +432,8 @@ TWO_INPUT_LAWS: dict[str, Callable[[Activation], None]] = {
         kernel_of_mirrored,
         kernel_is_bilinear,
         cauchy_schwarz,
+        stable_kernels_are_equal,
+        kernels_of_arrays_match_closed_forms,
     )
 }
 LAWS = {**ONE_INPUT_LAWS, **TWO_INPUT_LAWS}
@@ -392,6 +444,7 @@ _SHIFT: Any = sp.Rational(5, 8)
 _VARIANCES: tuple[Any, Any] = (sp.Rational(9, 5), sp.Rational(3, 4))
 _CORRELATION: Any = sp.Rational(-4, 7)
 _DIGITS = 20
+_LEAST = 1e-300  # next to underflow
 
 
 def _assert_verified(phi: Activation, formula: Formula, digits: int = 30) -> None:

@@ -93,7 +93,7 @@ def by_cases(xp: Any, count: int, cases: Sequence[tuple[Any, Callable[[Any], lis
     """
     results: list[Any] = []
     left = cases[0][0] | True
-    for mask, function in cases:
+    for mask, function in cases if left.any() else ():  # which is empty if none is left at first
         places = mask & left
         if places.all():
             return function(...)
