@@ -97,7 +97,7 @@ def _cases(dtype: str) -> Iterator[Case]:
 
 def _measured(case: Case, options: argparse.Namespace) -> tuple[Line, np.ndarray, Any]:
     """The line; the values at all points, and the signs that they must not oppose."""
-    formula, count = case.formula, options.points_two if case.two_inputs else options.points
+    formula, count = case.formula, options.points
     points, corners = case.points(count, options.seed)
     arguments = [points[str(v)] for v in formula.variables]
     values, seconds = _timed(lambdify(formula, "numpy"), arguments)

@@ -9,7 +9,7 @@ import pytest
 from tests.bench import accuracy
 from tests.bench.lines import Line
 
-OPTIONS = {"points": 2000, "points_two": 600, "sample": 5, "seed": 0}
+OPTIONS = {"points": 600, "sample": 5, "seed": 0}
 
 
 def measured(only):
