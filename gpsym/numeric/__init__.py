@@ -1,9 +1,12 @@
 """From a formula to numbers, for every backend.
 
-printing  `source` writes a formula as code
-arrays    `lambdify` runs it on arrays of numpy and torch
-precise   `evaluate` runs it in mpmath, to any number of digits
-balls     `enclose` runs it in Arb, as a ball that contains the value (imports flint)
+printing    `source` writes a formula as code
+arrays      `lambdify` makes it a function of arrays of numpy and torch, through its stable form
+moments     the truncated moments of one input that such functions are made of; logarithms of tail moments
+rectangles  those of two inputs
+pairs       expectations of two inputs for kernel matrices, to absolute accuracy; `tables` interpolates them
+precise     `evaluate` runs it in mpmath, to any number of digits
+balls       `enclose` runs it in Arb, as a ball that contains the value (imports flint)
 """
 
 from gpsym.numeric.arrays import lambdify

@@ -3,6 +3,7 @@
 import itertools
 import math
 
+import mpmath
 import numpy as np
 import pytest
 import sympy as sp
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from gpsym import lambdify, maps, member
 from gpsym.formula import Formula, Q
 from gpsym.numeric.balls import enclose
+from gpsym.numeric.moments import log_tail_moment
 from gpsym.special import TailMoment
 from gpsym.stable import IntervalMoment
 
@@ -84,6 +86,25 @@ def test_tail_moments_keep_their_digits(n):
     formula = Formula("moment", "H", "", (h,), (), sp.S.Zero, TailMoment(n, h), "test")
     points = [{"h": x} for x in (-30.0, -2.0, -1e-9, 0.0, 0.7, 8.0, 37.0)]
     assert_within(formula, points, on("numpy", formula, *columns(formula, points)), 1e-14)
+
+
+@pytest.mark.parametrize("n", range(4))
+def test_logarithms_of_tail_moments(n):
+    """Far below what float64 holds, against two terms of the asymptotic series, and against the moments elsewhere."""
+    h = np.array([-3.0, -0.5, 0.0, 2.0, 30.0])
+    found = log_tail_moment(n, h)
+    with mpmath.workdps(60):
+        exact = [float(mpmath.log(mpmath.mpf(sp.Float(TailMoment(n, sp.Rational(x)).evalf(50))._mpf_))) for x in h]
+    np.testing.assert_allclose(found, exact, rtol=1e-14, atol=1e-14)
+    np.testing.assert_allclose(log_tail_moment(n, torch.tensor(h)).numpy(), found, rtol=2e-15)
+    far = log_tail_moment(n, 1e4)
+    leading = math.lgamma(n + 1) - (n + 1) * math.log(1e4) - 5e7 - math.log(2 * math.pi) / 2
+    assert far == pytest.approx(leading - (n + 1) * (n + 2) / 2 / 1e8, rel=1e-15)
+
+
+def test_logarithms_want_an_order():
+    with pytest.raises(ValueError, match=r"log_tail_moment: need an order n = 0, 1, 2, ..., got -1; pass one"):
+        log_tail_moment(-1, 1.0)
 
 
 @given(st.floats(-20, 20), st.floats(1e-8, 40), st.integers(0, 5))
