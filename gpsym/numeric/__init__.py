@@ -1,7 +1,8 @@
 """From a formula to numbers, for every backend.
 
 printing    `source` writes a formula as code
-arrays      `lambdify` makes it a function of arrays of numpy and torch, through its stable form
+compiled    its stable form as code for arrays of numpy and tensors of torch
+arrays      `lambdify` makes it a function of such arrays
 moments     the truncated moments of one input that such functions are made of; logarithms of tail moments
 rectangles  those of two inputs
 pairs       expectations of two inputs for kernel matrices, to absolute accuracy; `tables` interpolates them

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from gpsym.formula import Formula
 from gpsym.numeric import moments, rectangles
-from gpsym.numeric.arrays import require_domain, stable_function, with_limits
+from gpsym.numeric.arrays import require_domain, with_limits
+from gpsym.numeric.compiled import stable_function
 from gpsym.numeric.doubles import Double
 from gpsym.stable import IntervalMoment, JointDensity, RectangleMoment
 
@@ -27,7 +28,7 @@ __all__ = ["interval_moments", "joint_density", "on_tensors", "rectangle_moments
 def on_tensors(formula: Formula, function: Callable[..., Any], *values: Any) -> Tensor:
     """A formula of tensors and numbers, in the dtype and on the device of the first tensor, computed in float64.
 
-    function  what `gpsym.numeric.arrays.array_function` makes of it.
+    function  what `gpsym.numeric.compiled.array_function` makes of it.
     """
     tensors = [v for v in values if isinstance(v, Tensor)]
     like = tensors[0] if tensors else torch.zeros((), dtype=torch.float64)
