@@ -112,7 +112,7 @@ def _gradients(ctx: Any, gradients: Sequence[Tensor], needed: Sequence[bool]) ->
     """The sum of gradients times derivatives, for each argument that needs it."""
     values, derivatives = ctx.saved_tensors, _derivatives(ctx.kind)
     return [
-        derivatives[k](*values, *gradients).sum_to_size(value.shape) if needed[k] and k in derivatives else None
+        derivatives[k](*values, *gradients) if needed[k] and k in derivatives else None
         for k, value in enumerate(values)
     ]
 

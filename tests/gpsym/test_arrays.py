@@ -16,7 +16,7 @@ from gpsym.formula import Formula, Q
 from gpsym.numeric.balls import enclose
 from gpsym.numeric.moments import log_tail_moment
 from gpsym.special import TailMoment
-from gpsym.stable import IntervalMoment
+from gpsym.stable import IntervalMoment, RectangleMoment
 
 FOUR = ("clipped-relu", "clipped-soft-threshold", "shifted-relu", "soft-threshold")
 ONE_INPUT = ("variance", "slope", "chi_1", "moment_4")
@@ -57,10 +57,21 @@ def test_one_input_in_every_corner(name, quantity, backend):
     assert_within(formula, CORNERS, on(backend, formula, *columns(formula, CORNERS)), 1e-14)
 
 
+def test_thresholds_far_out_at_any_variance():
+    """Rounding of tau / sqrt(q) alone would cost 2e-13."""
+    rng = np.random.default_rng(1)
+    points = [{**CORNERS[0], "q": q, "tau": a * math.sqrt(q)} for q, a in rng.uniform((0.1, 30), (9, 37), (30, 2))]
+    formula = maps.variance_map(member("shifted-relu"))
+    assert_within(formula, points, on("numpy", formula, *columns(formula, points)), 1e-14)
+
+
 PAIRS = [
     {"q1": 1.3, "q2": 1.3 * ratio, "tau": a, "m": mu, "rho": rho, "sigma_w2": 1.0}
     for ratio, a, mu, rho in itertools.product(
-        (1.0, 1 + 1e-9, 5.0), (1e-8, 1.2, 11.0), (1e-7, 1.0), (-1 + 1e-12, -0.4, -1e-9, 1e-12, 0.5, 1 - 1e-6, 1 - 1e-15)
+        (1.0, 1 + 1e-9, 5.0),
+        (1e-8, 1.2, 11.0),
+        (1e-7, 1.0),
+        (-1 + 1e-12, -0.4, -1e-9, 1e-12, 0.03, 0.5, 1 - 1e-6, 1 - 1e-15),
     )
 ]
 
@@ -74,6 +85,18 @@ def test_two_inputs_in_every_corner(name, quantity, backend):
     assert_within(formula, points, on(backend, formula, *columns(formula, points)), 1e-12)
 
 
+@pytest.mark.parametrize(("gap", "rho"), [(1e-8, 1 - 1e-15), (-1e-7, 1 - 1e-14), (3e-9, 1 - 2e-16), (0.01, 0.9999)])
+def test_intervals_that_meet_at_their_ends(gap, rho):
+    """P(0 < U < 1 + gap, V > 1): what the ends decide, within some s = sqrt(1 - rho^2) of each other."""
+    rho_ = sp.Symbol("rho", real=True)
+    place = (0, 0, sp.Rational(1 + gap), 0, 1, sp.oo, 1, 1, rho_)
+    named, closed = (
+        Formula("rectangle", "P", "", (rho_,), (), sp.S.Zero, expression, "test")
+        for expression in (RectangleMoment(*place), RectangleMoment(*place).rewrite(sp.erfc))
+    )
+    assert_within(closed, [{"rho": rho}], on("numpy", named, [rho]), 1e-12)
+
+
 def test_the_second_derivative_of_a_kernel_next_to_1():
     formula = maps.correlation_curvature(member("crelu"))
     points = [p for p in PAIRS if p["rho"] > 0.9 and p["m"] == 1.0]
@@ -84,7 +107,8 @@ def test_the_second_derivative_of_a_kernel_next_to_1():
 def test_tail_moments_keep_their_digits(n):
     h = sp.Symbol("h", real=True)
     formula = Formula("moment", "H", "", (h,), (), sp.S.Zero, TailMoment(n, h), "test")
-    points = [{"h": x} for x in (-30.0, -2.0, -1e-9, 0.0, 0.7, 8.0, 37.0)]
+    far = np.random.default_rng(0).uniform(20, 37, 30)  # where rounding of h^2 / 2 alone would cost 1e-13
+    points = [{"h": x} for x in (-30.0, -2.0, -1e-9, 0.0, 0.7, 8.0, 37.0, *far)]
     assert_within(formula, points, on("numpy", formula, *columns(formula, points)), 1e-14)
 
 
