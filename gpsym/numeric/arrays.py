@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cache, partial
 from typing import Any
 
@@ -80,17 +81,24 @@ def _as_it_stands(formula: Formula, backend: str) -> Callable[..., Any]:
 
 
 def _on_numpy(formula: Formula, function: Callable[..., Any], *values: Any) -> Any:
-    arrays = [np.asarray(v) for v in values]
-    single = all(a.dtype == np.float32 for a in arrays)
-    arrays = [a.astype(np.float64) for a in arrays]
+    arrays = [_numbers(formula, symbol, value) for symbol, value in zip(formula.variables, values, strict=True)]
+    single = all(np.asarray(v).dtype == np.float32 for v in values)
     with np.errstate(all="ignore"):
         require_domain(np, formula, arrays)
         result = with_limits(np, formula, partial(_in_blocks, formula, function), arrays)
         return result.astype(np.float32) if single else result
 
 
+def _numbers(formula: Formula, symbol: sp.Symbol, value: Any) -> Any:
+    array = np.asarray(value)
+    if array.dtype.kind in "biufO":
+        with suppress(TypeError, ValueError):
+            return array.astype(np.float64)
+    raise ValueError(f"{formula.name}: need real numbers for {symbol}, got {array.dtype}; pass an array of floats.")
+
+
 def _in_blocks(formula: Formula, function: Callable[..., Any], *arrays: Any) -> Any:
-    shape = np.broadcast_shapes(*(a.shape for a in arrays))
+    shape = _common_shape(formula, arrays)
     result = np.empty(math.prod(shape))
     flat = [a if a.ndim == 0 else np.broadcast_to(a, shape).reshape(-1) for a in arrays]
     size = _BLOCK_OF_PAIRS if formula.stable.has(RectangleMoment) else _BLOCK
@@ -98,6 +106,14 @@ def _in_blocks(formula: Formula, function: Callable[..., Any], *arrays: Any) -> 
         part = slice(start, start + size)
         result[part] = function(*(a if a.ndim == 0 else a[part] for a in flat))
     return result.reshape(shape)
+
+
+def _common_shape(formula: Formula, arrays: Sequence[Any]) -> tuple[int, ...]:
+    shapes = [a.shape for a in arrays]
+    with suppress(ValueError):
+        return np.broadcast_shapes(*shapes)
+    shown = ", ".join(f"{symbol} {shape}" for symbol, shape in zip(formula.variables, shapes, strict=True) if shape)
+    raise ValueError(f"{formula.name}: need arrays that broadcast, got {shown}; pass shapes that agree, or 1.")
 
 
 def require_domain(xp: Any, formula: Formula, arrays: list[Any]) -> None:

@@ -286,6 +286,20 @@ def test_values_outside_the_domain_are_refused(backend, formula, values, message
         on(backend, formula, *values)
 
 
+@pytest.mark.parametrize(
+    ("q", "message"),
+    [
+        ("a", r"variance: need real numbers for q, got <U1; pass an array of floats"),
+        (1j, r"variance: need real numbers for q, got complex128; pass"),
+        ([object()], r"variance: need real numbers for q, got object; pass"),
+        (np.ones(3), r"variance: need arrays that broadcast, got q \(3,\), tau \(2,\); pass shapes that agree, or 1"),
+    ],
+)
+def test_what_is_no_array_of_numbers_is_refused(q, message):
+    with pytest.raises(ValueError, match=message):
+        lambdify(maps.variance_map(CRELU))(q, np.ones(2), 1.0, 1.0, 0.0)
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_shapes(backend):
     kernel = maps.kernel(CRELU)
