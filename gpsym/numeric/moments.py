@@ -41,6 +41,7 @@ __all__ = [
     "scaled_moments",
     "standard_moments",
     "standardized",
+    "through_zero",
 ]
 
 # exp(-x) is 0 in float64 from 745.2 on.  exp(-W (a + W / 2)) is then for W >= 40, whatever a >= 0.
@@ -83,7 +84,7 @@ def standard_moments(xp: Any, orders: Sequence[int], start: Double, end: Double,
         return _outward(xp, orders, (start[0][at], start[1][at]), width[at])
 
     def inward(at: Any) -> list[Any]:
-        return _through_zero(xp, orders, (start[0][at], start[1][at]), (end[0][at], end[1][at]), width[at])
+        return through_zero(xp, orders, (start[0][at], start[1][at]), (end[0][at], end[1][at]), width[at])
 
     return by_cases(xp, len(orders), [(start[0] >= 0, outward), (start[0] < 0, inward)])
 
@@ -107,7 +108,7 @@ def by_cases(xp: Any, count: int, cases: Sequence[tuple[Any, Callable[[Any], lis
     return results or [xp.full_like(left, xp.nan, dtype=xp.float64) for _ in range(count)]
 
 
-def _through_zero(xp: Any, orders: Sequence[int], start: Double, end: Double, width: Any) -> list[Any]:
+def through_zero(xp: Any, orders: Sequence[int], start: Double, end: Double, width: Any) -> list[Any]:
     """For a start below 0.  Left of 0, or of an end below 0, s^n = (l - r)^n, r counted from there, l its length."""
     every, zero = range(max(orders) + 1), xp.zeros_like(width)
     length, outside = xp.minimum(-start[0], width), end[0] < 0

@@ -20,9 +20,12 @@ Written once for numpy and torch; `xp` is the module.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
-from math import comb, pi, sqrt
+from math import comb, inf, pi, sqrt
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from gpsym.numeric.doubles import Double, difference, product, quotient
 from gpsym.numeric.moments import (
@@ -31,8 +34,10 @@ from gpsym.numeric.moments import (
     by_cases,
     density,
     gauss_legendre,
+    scaled_moments,
     standard_moments,
     standardized,
+    through_zero,
 )
 
 __all__ = ["joint_density", "rectangle_moments"]
@@ -54,7 +59,10 @@ Orders = Sequence[tuple[int, int]]
 
 
 class _Pair(NamedTuple):
-    """Standardized: ends a, b and c, d of the intervals in double-double, their widths, correlation and s."""
+    """Standardized: ends a, b and c, d of the intervals in double-double, their widths, correlation and s.
+
+    logarithms  whether those of the moments are wanted.
+    """
 
     a: Double
     b: Double
@@ -64,14 +72,16 @@ class _Pair(NamedTuple):
     height: Any
     rho: Any
     s: Any
+    logarithms: bool = False
 
     def at(self, places: Any) -> _Pair:
         """The pairs at these places."""
-        return self._make(tuple(x[places] for x in v) if isinstance(v, tuple) else v[places] for v in self)
+        arrays = (tuple(x[places] for x in v) if isinstance(v, tuple) else v[places] for v in self[:-1])
+        return _Pair(*arrays, logarithms=self.logarithms)
 
     def turned(self) -> _Pair:
         """With the roles of U and V exchanged."""
-        return _Pair(self.c, self.d, self.height, self.a, self.b, self.width, self.rho, self.s)
+        return self._replace(a=self.c, b=self.d, width=self.height, c=self.a, d=self.b, height=self.width)
 
 
 class _Origin(NamedTuple):
@@ -103,16 +113,48 @@ def rectangle_moments(
     """M_ij for each pair of orders (i, j).
 
     first, second  start of the interval in double-double, width and variance, for U and for V.
-    rho            their correlation, -1 < rho < 1.  All are float64 arrays that broadcast.
+    rho            their correlation, -1 <= rho <= 1.  All are float64 arrays that broadcast.
     """
     (t1, w1, q1), (t2, w2, q2) = first, second
-    arrays = broadcast(xp, *t1, w1, q1, *t2, w2, q2, rho)
-    shape = arrays[0].shape
-    t1, t1_low, w1, q1, t2, t2_low, w2, q2, rho = (x.reshape(-1) for x in arrays)
+    shape, (t1, t1_low, w1, q1, t2, t2_low, w2, q2, rho) = _flat(xp, *t1, w1, q1, *t2, w2, q2, rho)
     a, b, width, d1 = standardized(xp, (t1, t1_low), w1, q1)
     c, d, height, d2 = standardized(xp, (t2, t2_low), w2, q2)
     results = _standard(xp, orders, _Pair(a, b, width, c, d, height, rho, xp.sqrt((1 - rho) * (1 + rho))))
     return [(result * d1**i * d2**j).reshape(shape) for (i, j), result in zip(orders, results, strict=True)]
+
+
+def log_bivariate_tail(h: Any, k: Any, rho: Any, orders: tuple[int, int] = (0, 0)) -> Any:
+    """log E[(X - h)_+^i (Y - k)_+^j] of arrays of numpy, or tensors, of h, k and rho, in float64; (i, j) = orders.
+
+    That is log L for (0, 0) and log K for (1, 1), to a few rounding errors of the logarithm, also far below underflow.
+
+    Raises ValueError where abs(rho) > 1.
+
+    >>> round(float(log_bivariate_tail(60.0, 50.0, 0.5)), 9)
+    -2075.489091281
+    """
+    xp: Any = next((sys.modules["torch"] for v in (h, k, rho) if type(v).__module__ == "torch"), np)
+    shape, (h, k, rho) = _flat(xp, *(xp.asarray(v, dtype=xp.float64) for v in (h, k, rho)))
+    if (abs(rho) > 1).any():
+        raise ValueError(f"log_bivariate_tail: need -1 <= rho <= 1, got {float(abs(rho).max())}; pass correlations.")
+    zero, one, s = 0 * h, 0 * h + 1, xp.sqrt((1 - rho) * (1 + rho))
+    (a, b, width, _), (c, d, height, _) = (standardized(xp, (t, zero), inf * one, one) for t in (h, k))
+    pair = _Pair(a, b, width, c, d, height, rho, s)
+
+    def plain(at: Any) -> list[Any]:
+        return [xp.log(value) for value in _standard(xp, [orders], pair.at(at))]
+
+    def scaled(at: Any) -> list[Any]:
+        return _standard(xp, [orders], pair.at(at)._replace(logarithms=True))
+
+    with np.errstate(all="ignore"):
+        return by_cases(xp, 1, [((h < 0) | (k < 0) | (s == 0), plain), (s > 0, scaled)])[0].reshape(shape)
+
+
+def _flat(xp: Any, *arrays: Any) -> tuple[Any, list[Any]]:
+    """The common shape, and the arrays in it as vectors."""
+    arrays = broadcast(xp, *arrays)
+    return arrays[0].shape, [x.reshape(-1) for x in arrays]
 
 
 def joint_density(xp: Any, x: Double, y: Double, q1: Any, q2: Any, rho: Any) -> Any:
@@ -173,7 +215,7 @@ def _cut_other(xp: Any, orders: Orders, pair: _Pair) -> list[Any]:
 
 def _at_the_ends(xp: Any, orders: Orders, pair: _Pair) -> list[Any]:
     """For rho = 1, where V = U: the integral of (z - a)^i (z - c)^j over what both intervals share; 0 for rho = -1."""
-    (a, _), (b, _), _, (c, _), (d, _), _, rho, _ = pair
+    (a, _), (b, _), _, (c, _), (d, _), _, rho, _, _ = pair
     start = xp.maximum(a, c)
     shared = xp.clip(xp.minimum(b, d) - start, 0.0, None)
     top = max(i + j for i, j in orders)
@@ -191,7 +233,7 @@ def _at_the_ends(xp: Any, orders: Orders, pair: _Pair) -> list[Any]:
 
 def _against(xp: Any, orders: Orders, pair: _Pair) -> list[Any]:
     """For rho < 0: psi grows all the way from a, as g x + x^2 / (2 s^2)."""
-    (a, _), _, width, (c, _), _, height, rho, s = pair
+    (a, _), _, width, (c, _), _, height, rho, s, _ = pair
     lower, zero = c - rho * a, xp.zeros_like(a)
     growth = a - rho * lower / s**2
     reach = 2 * _DEPTH / (growth + xp.sqrt(growth**2 + 2 * _DEPTH / s**2))
@@ -202,7 +244,7 @@ def _against(xp: Any, orders: Orders, pair: _Pair) -> list[Any]:
 
 def _along(xp: Any, orders: Orders, pair: _Pair) -> list[Any]:
     """For rho >= 0: left of L, next to L, between, next to R, right of R."""
-    (a, _), _, width, (c, _), (d, _), height, rho, s = pair
+    (a, _), _, width, (c, _), (d, _), height, rho, s, _ = pair
     rho = xp.clip(rho, 1e-300, None)
     ca, cb, da, db = (
         difference(level, product((rho, 0 * rho), end))[0] for level in (pair.c, pair.d) for end in (pair.a, pair.b)
@@ -247,39 +289,53 @@ def _parabola(xp: Any, pair: _Pair, level: Any, origin: _Origin, depth: Any) -> 
 
 def _least(xp: Any, pair: _Pair, ca: Any, cb: Any, da: Any) -> Any:
     """The least value of psi on (a, b): at rho c, or at the end next to it."""
-    (a, _), _, width, (c, _), _, _, rho, s = pair
+    (a, _), _, width, (c, _), _, _, rho, s, _ = pair
     way = rho * c - a
     off = xp.where(way <= 0, xp.clip(ca, 0.0, None) + xp.clip(-da, 0.0, None), xp.where(way < width, c * s * s, cb))
     return (a + xp.minimum(xp.clip(way, 0.0, None), width)) ** 2 / 2 + (off / s) ** 2 / 2
 
 
 def _integrals(xp: Any, orders: Orders, pair: _Pair, least: Any, segments: list[_Segment]) -> list[Any]:
-    """The sums over the segments; 0 where exp(-least), which bounds the integrand, underflows."""
+    """The sums over the segments; 0 where exp(-least), which bounds the integrand, underflows.
+
+    For logarithms the integrand is multiplied by exp(least), which is taken off at the end.
+    """
     zero = xp.zeros_like(least)
+    shift = least if pair.logarithms else zero
     results = [xp.where(least >= 0, zero, least) for _ in orders]  # NaN stays
     for segment in segments:
-        length = xp.where(least < UNDERFLOW, segment.end - segment.start, zero)
+        length = xp.where(least - shift < UNDERFLOW, segment.end - segment.start, zero)
         counts = xp.where(length > 0, xp.clip(xp.ceil(length / (_LENGTH * segment.scale)), _LEAST, None), zero)
         for k in range(int(counts.max()) if len(length) else 0):
             places = counts > k
             size = (length / counts)[places]
             start = segment.start[places] + k * size
-            values = _panel(xp, orders, pair.at(places), segment.origin.at(places), start, size)
+            values = _panel(xp, orders, pair.at(places), segment.origin.at(places), start, size, shift[places])
             for result, value in zip(results, values, strict=True):
                 result[places] += value
-    return results
+    return [xp.log(result) - least for result in results] if pair.logarithms else results
 
 
-def _panel(xp: Any, orders: Orders, pair: _Pair, origin: _Origin, start: Any, size: Any) -> list[Any]:
-    """The integrals from start, counted from the origin, over this size."""
-    rows = [v[:, None] for v in (pair.height, pair.rho, pair.s, start, size, *origin)]  # (points, 1)
-    height, rho, s, start, size, z0, base, lower, upper, _ = rows
+def _panel(xp: Any, orders: Orders, pair: _Pair, origin: _Origin, start: Any, size: Any, shift: Any) -> list[Any]:
+    """The integrals from start, counted from the origin, over this size, times exp(shift)."""
+    rows = [v[:, None] for v in (pair.height, pair.rho, pair.s, start, size, shift, *origin)]  # (points, 1)
+    height, rho, s, start, size, shift, z0, base, lower, upper, _ = rows
     nodes, weights = (xp.asarray(v, dtype=xp.float64, device=start.device) for v in zip(*gauss_legendre(), strict=True))
     x = start + size * nodes  # (points, nodes)
-    sides = broadcast(xp, (lower - rho * x) / s, (upper - rho * x) / s, height / s)
-    begin, end, span = (v.reshape(-1) for v in sides)
+    _, (begin, end, span) = _flat(xp, (lower - rho * x) / s, (upper - rho * x) / s, height / s)
     degrees = sorted({j for _, j in orders})
-    inner = standard_moments(xp, degrees, (begin, 0 * begin), (end, 0 * end), span)
+
+    def outward(at: Any) -> list[Any]:
+        return scaled_moments(xp, degrees, begin[at], span[at])
+
+    def inward(at: Any) -> list[Any]:
+        first, last = begin[at], end[at]
+        return through_zero(xp, degrees, (first, 0 * first), (last, 0 * last), span[at])
+
+    inner = by_cases(xp, len(degrees), [(begin >= 0, outward), (begin < 0, inward)])
     given = {j: moment.reshape(x.shape) * s**j for j, moment in zip(degrees, inner, strict=True)}
-    measure = xp.exp(-((z0 + x) ** 2) / 2) * (weights * size / sqrt(2 * pi))
+    beyond = begin.reshape(x.shape)  # where it is >= 0, I_j = p(beyond) J_j: exponents are added up first
+    exponent = shift - (z0 + x) ** 2 / 2 - xp.where(beyond >= 0, beyond, 0 * beyond) ** 2 / 2
+    measure = xp.exp(exponent) * (weights * size / sqrt(2 * pi))
+    measure = xp.where(beyond >= 0, measure / sqrt(2 * pi), measure)
     return [((base + x) ** i * measure * given[j]).sum(-1) for i, j in orders]

@@ -15,6 +15,8 @@ from gpsym import lambdify, maps, member
 from gpsym.formula import Formula, Q
 from gpsym.numeric.balls import enclose
 from gpsym.numeric.moments import log_tail_moment
+from gpsym.numeric.precise import precise
+from gpsym.numeric.rectangles import log_bivariate_tail
 from gpsym.special import TailMoment
 from gpsym.stable import IntervalMoment, RectangleMoment
 
@@ -124,6 +126,26 @@ def test_logarithms_of_tail_moments(n):
     far = log_tail_moment(n, 1e4)
     leading = math.lgamma(n + 1) - (n + 1) * math.log(1e4) - 5e7 - math.log(2 * math.pi) / 2
     assert far == pytest.approx(leading - (n + 1) * (n + 2) / 2 / 1e8, rel=1e-15)
+
+
+@pytest.mark.parametrize("orders", [(0, 0), (1, 1)])
+def test_logarithms_of_bivariate_tails_and_of_kernels(orders):
+    """L and K, of which most are far below what float64 holds, against mpmath."""
+    places = [(60, 50, 0.5), (60, 50, -0.5), (1, 2, 0.3), (-1, 2, 0.3), (900, 1000, 0.9), (300, 300, 0.999999)]
+    found = log_bivariate_tail(*(np.array(column, float) for column in zip(*places, strict=True)), orders)
+    i, j = orders
+    rho = sp.Symbol("rho", real=True)
+    for (h, k, r), value in zip(places, found, strict=True):
+        exact = precise(RectangleMoment(i, h, sp.oo, j, k, sp.oo, 1, 1, rho).rewrite(sp.erfc), {rho: r}, 30)
+        with mpmath.workdps(40):
+            assert value == pytest.approx(float(mpmath.log(exact)), rel=1e-14)
+    tensors = (torch.tensor(column, dtype=torch.float64) for column in zip(*places, strict=True))
+    np.testing.assert_allclose(log_bivariate_tail(*tensors, orders).numpy(), found, rtol=1e-14)
+
+
+def test_logarithms_of_pairs_want_a_correlation():
+    with pytest.raises(ValueError, match=r"log_bivariate_tail: need -1 <= rho <= 1, got 1.5; pass correlations"):
+        log_bivariate_tail(1.0, 1.0, 1.5)
 
 
 def test_logarithms_want_an_order():
