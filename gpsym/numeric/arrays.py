@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache, partial
 from typing import Any
@@ -18,8 +20,9 @@ from gpsym.stable import RectangleMoment
 
 __all__ = ["lambdify", "require_domain", "with_limits"]
 
-# Elements that are worked on at once: what they need fits the processor's cache.
-_BLOCK, _BLOCK_OF_PAIRS = 16384, 2048
+# Elements that are worked on at once: few enough to stay in the processor's caches, and so many that threads do not wait
+# for each other's turn at the interpreter.  From so many blocks on, threads share them.
+_BLOCK, _BLOCK_OF_PAIRS, _BLOCKS_OF_THREADS = 131072, 2048, 4
 
 # Where q is 0 or infinite the limit is that of a power of q, told from two values this far out.
 _FAR_OUT = (1e-60, 1e-80)
@@ -102,9 +105,19 @@ def _in_blocks(formula: Formula, function: Callable[..., Any], *arrays: Any) -> 
     result = np.empty(math.prod(shape))
     flat = [a if a.ndim == 0 else np.broadcast_to(a, shape).reshape(-1) for a in arrays]
     size = _BLOCK_OF_PAIRS if formula.stable.has(RectangleMoment) else _BLOCK
-    for start in range(0, result.size, size):
+
+    def fill(start: int) -> None:
         part = slice(start, start + size)
-        result[part] = function(*(a if a.ndim == 0 else a[part] for a in flat))
+        with np.errstate(all="ignore"):
+            result[part] = function(*(a if a.ndim == 0 else a[part] for a in flat))
+
+    starts = range(0, result.size, size)
+    if len(starts) < _BLOCKS_OF_THREADS:
+        for start in starts:
+            fill(start)
+    else:  # numpy releases the interpreter's lock
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(fill, starts))
     return result.reshape(shape)
 
 

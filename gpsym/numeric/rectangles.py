@@ -329,8 +329,7 @@ def _panel(xp: Any, orders: Orders, pair: _Pair, origin: _Origin, start: Any, si
         return scaled_moments(xp, degrees, begin[at], span[at])
 
     def inward(at: Any) -> list[Any]:
-        first, last = begin[at], end[at]
-        return through_zero(xp, degrees, (first, 0 * first), (last, 0 * last), span[at])
+        return through_zero(xp, degrees, (begin[at], None), (end[at], None), span[at])
 
     inner = by_cases(xp, len(degrees), [(begin >= 0, outward), (begin < 0, inward)])
     given = {j: moment.reshape(x.shape) * s**j for j, moment in zip(degrees, inner, strict=True)}

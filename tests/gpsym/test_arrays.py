@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from gpsym import lambdify, maps, member
 from gpsym.formula import Formula, Q
+from gpsym.numeric import arrays
 from gpsym.numeric.balls import enclose
 from gpsym.numeric.moments import log_tail_moment
 from gpsym.numeric.precise import precise
@@ -331,6 +332,16 @@ def test_shapes(backend):
     assert on(backend, kernel, 1.0, 1.0, 0.3, 0.9, 1.0).shape == ()
     many = on(backend, maps.variance_map(CRELU), np.linspace(1, 2, 40001), 0.9, 1.0, 1.0, 0.0)
     assert many[-1] == on(backend, maps.variance_map(CRELU), 2.0, 0.9, 1.0, 1.0, 0.0)
+
+
+def test_threads_share_the_blocks(monkeypatch):
+    q = np.linspace(0.1, 10, 1001)
+    function = lambdify(maps.variance_map(CRELU))
+    whole = function(q, 0.9, 1.0, 1.0, 0.0)
+    monkeypatch.setattr(arrays, "_BLOCK", 100)
+    np.testing.assert_array_equal(function(q, 0.9, 1.0, 1.0, 0.0), whole)
+    with pytest.raises(ValueError, match="need q >= 0"):
+        function(-q, 0.9, 1.0, 1.0, 0.0)
 
 
 def test_integers_are_numbers():
