@@ -20,8 +20,8 @@ from gpsym.stable import RectangleMoment
 
 __all__ = ["lambdify", "require_domain", "with_limits"]
 
-# Elements that are worked on at once: few enough to stay in the processor's caches, so many that threads do not wait for
-# each other's turn at the interpreter.  From so many blocks on, threads share them.
+# Elements that are worked on at once: few enough to stay in the processor's caches, so many that threads do not wait
+# for each other's turn at the interpreter.  From so many blocks on, threads share them.
 _BLOCK, _BLOCK_OF_PAIRS, _BLOCKS_OF_THREADS = 131072, 2048, 4
 
 # Where q is 0 or infinite the limit is that of a power of q, told from two values this far out.
