@@ -48,7 +48,7 @@ def assert_within(formula, points, values, digits):
 
 CORNERS = [
     {"q": q, "tau": a * math.sqrt(q), "m": mu * math.sqrt(q), "sigma_w2": 1.5, "sigma_b2": 0.0}
-    for q, a, mu in itertools.product((1e-3, 1.7), (1e-8, 0.3, 3.1, 10.0, 36.9), (1e-8, 0.02, 1.1, 7.0, 1e8))
+    for q, a, mu in itertools.product((1e-3, 1.7), (1e-8, 0.3, 3.1, 10.0, 36.9), (1e-8, 0.02, 1.1, 3.1, 7.0, 1e8))
 ]
 
 
