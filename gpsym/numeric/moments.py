@@ -51,8 +51,8 @@ _PLAIN = 4.0  # up to here rounding of a^2 / 2 costs less than 1.5e-15, and plai
 
 _HUGE = 1e150  # in place of what is greater, so that squares stay finite
 
-# Nodes of Gauss-Legendre sums.  On (0, 1) 16 have for exp(-X u) the error X^32 (16!)^4 / (33 (32!)^3): 1e-19 for X = 13,
-# a third of what `gpsym.numeric.rectangles` covers.  12 would leave 1e-13 of the fourth moment at X = 5.
+# Nodes of Gauss-Legendre sums.  For exp(-X u) on (0, 1) 16 have the error X^32 (16!)^4 / (33 (32!)^3), 1e-19 for
+# X = 13, a third of what `gpsym.numeric.rectangles` covers.  12 would leave 1e-13 of the fourth moment at X = 5.
 _NODES = 16
 
 
