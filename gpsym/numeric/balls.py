@@ -19,7 +19,7 @@ if find_spec("flint") is None:
 
 from flint import acb, arb, ctx, fmpq
 
-__all__ = ["enclose"]
+__all__ = ["enclose", "image"]
 
 _MOST_BITS = 2**15  # E phi^4 at the ends of float64's range, m^4 = 1e-1200 of terms of q^2 = 1e600, needs 2^13
 
@@ -56,6 +56,19 @@ def enclose(formula: Formula, values: Mapping[str, Any], digits: int = 20, least
         if ball.contains(0) and expression.subs(zeros) == 0:
             return arb(0)
         bits *= 2
+
+
+def image(expression: sp.Expr, box: Mapping[sp.Symbol, arb]) -> arb:
+    """A ball that contains the expression's values for all values of its symbols in balls, at flint's precision.
+
+    Each operation takes balls to a ball, so that what depends on a symbol in several places comes out too wide.
+    Raises ValueError as `enclose` does.
+
+    >>> q = sp.Symbol("q")
+    >>> image(q**2 - q, {q: arb(1, 0.125)})
+    [+/- 0.392]
+    """
+    return _ball(expression, dict(box))
 
 
 def _ball(expression: Any, balls: dict[Any, arb]) -> arb:

@@ -1,0 +1,143 @@
+"""The rules that rest on ball arithmetic: signs on boxes, and roots of systems."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, localcontext
+from typing import Any
+
+import mpmath
+import sympy as sp
+from flint import arb, arb_mat, ctx, fmpq
+
+from gpsym.numeric.balls import image
+from proofs.logic.statements import Domain, Open, Proof, Statement
+
+__all__ = ["on_boxes", "root", "root_near"]
+
+_BITS = 128  # of all balls here: 38 digits, enough for boxes as small as 10^-15
+_MOST_BOXES = 20_000
+
+
+def on_boxes(domain: Domain, expression: Any) -> Proof:
+    """expression > 0 on a closed box, because it is so on each of the boxes into which it is halved.
+
+    Boxes are halved along their relatively longest side until the ball of the expression is positive.
+    """
+    with ctx.workprec(_BITS):
+        boxes = list(_positive_boxes(domain, expression))
+    return Proof(Statement("positive", expression, domain), "on_boxes", (), {"boxes": boxes})
+
+
+def _positive_boxes(domain: Domain, expression: Any) -> Iterator[dict[str, Any]]:
+    waiting, done = [domain], 0
+    while waiting:
+        box = waiting.pop()
+        ball = image(expression, {symbol: _ball(interval) for symbol, interval in box})
+        if ball > 0:
+            yield {**{symbol.name: _ends(interval) for symbol, interval in box}, "value": _outer(ball)}
+            continue
+        if ball < 0 or (done := done + 1) > _MOST_BOXES:
+            raise Open(f"{expression} is {ball} for " + ", ".join(f"{s} in {i}" for s, i in box))
+        waiting += _halves(box)
+
+
+def _halves(box: Domain) -> tuple[Domain, Domain]:
+    widest = max(range(len(box)), key=lambda k: box[k][1].measure / (1 + abs(box[k][1].start)))
+    symbol, interval = box[widest]
+    middle = (interval.start + interval.end) / 2
+    halves = (sp.Interval(interval.start, middle), sp.Interval(middle, interval.end))
+    first, second = ((*box[:widest], (symbol, half), *box[widest + 1 :]) for half in halves)
+    return first, second
+
+
+def root(domain: Domain, equations: Sequence[Any], unknowns: Sequence[sp.Symbol], digits: int | None = None) -> Proof:
+    """Exactly one zero of the equations in the closed box of the unknowns, for all values of the other symbols.
+
+    Krawczyk 1969: with the box X around x, the Jacobian J on all of it, and any matrix Y, a map that sends X into
+    its inside, x - Y f(x) + (1 - Y J)(X - x), has exactly one zero of f there.
+    digits  claims besides that each side of the box is at most 10^-digits of its lower end.
+    """
+    box = dict(domain)
+    for symbol in unknowns if digits is not None else ():
+        if box[symbol].measure > abs(box[symbol].start) / sp.Integer(10) ** digits:
+            raise Open(f"{symbol} in {box[symbol]} has less than {digits} digits")
+    with ctx.workprec(_BITS):
+        inside = _krawczyk(domain, equations, unknowns)
+    if not inside:
+        raise Open("no single root was seen for " + ", ".join(f"{s} in {i}" for s, i in domain))
+    end = None if digits is None else sp.Integer(digits)
+    return Proof(Statement("root", sp.Tuple(*equations), domain, sp.Tuple(*unknowns), end), "root")
+
+
+def root_near(parameters: Domain, equations: Sequence[Any], start: Mapping[sp.Symbol, Any], digits: int) -> Proof:
+    """The root that Newton's method finds from the start, in a box of that many digits."""
+    unknowns = list(start)
+    middles: Any = {symbol: (interval.start + interval.end) / 2 for symbol, interval in parameters}
+    numbers = newton([e.subs(middles) for e in equations], start)
+    half: list[Any] = [abs(x) * mpmath.mpf(10) ** -(digits + 1) for x in numbers]
+    sides = [(_rational(x - r), _rational(x + r)) for x, r in zip(numbers, half, strict=True)]
+    box = tuple((s, sp.Interval(low, high)) for s, (low, high) in zip(unknowns, sides, strict=True))
+    return root((*parameters, *box), equations, unknowns, digits)
+
+
+def newton(equations: Sequence[Any], start: Mapping[sp.Symbol, Any], digits: int = 40) -> list[Any]:
+    """A zero of the equations near the start, by Newton's method with the exact Jacobian, to that many digits."""
+    unknowns = list(start)
+    functions = sp.lambdify([unknowns], list(equations), "mpmath")
+    jacobian = sp.lambdify([unknowns], sp.Matrix(equations).jacobian(unknowns).tolist(), "mpmath")
+    with mpmath.workdps(digits + 10):
+        x = mpmath.matrix([mpmath.mpf(start[s]) for s in unknowns])
+        for _ in range(100):
+            step = mpmath.lu_solve(mpmath.matrix(jacobian(list(x))), mpmath.matrix(functions(list(x))))
+            x -= step
+            if mpmath.norm(step) < mpmath.mpf(10) ** -digits * mpmath.norm(x):
+                return list(x)
+    raise Open(f"Newton's method found no root from {dict(start)}")
+
+
+def _krawczyk(domain: Domain, equations: Sequence[Any], unknowns: Sequence[sp.Symbol]) -> bool:
+    wide = {symbol: _ball(interval) for symbol, interval in domain}
+    middle = {symbol: wide[symbol].mid() for symbol in unknowns}
+    box = arb_mat([[wide[symbol] - middle[symbol]] for symbol in unknowns])
+    derivatives = sp.Matrix(equations).jacobian(list(unknowns))
+    at_middle = wide | middle
+    jacobian = _matrix(derivatives, wide)
+    inverse = _matrix(derivatives, {s: b.mid() for s, b in at_middle.items()}).inv()
+    inverse = arb_mat([[entry.mid() for entry in row] for row in inverse.table()])
+    values = arb_mat([[image(e, at_middle)] for e in equations])
+    one = arb_mat(
+        len(unknowns), len(unknowns), [int(i == j) for i in range(len(unknowns)) for j in range(len(unknowns))]
+    )
+    moved = -(inverse * values) + (one - inverse * jacobian) * box
+    return all(abs(moved[k, 0]) < box[k, 0].rad() for k in range(len(unknowns)))
+
+
+def _matrix(entries: Any, box: Mapping[Any, arb]) -> arb_mat:
+    return arb_mat([[image(entry, box) for entry in row] for row in entries.tolist()])
+
+
+def _ball(interval: Any) -> arb:
+    return _exact(interval.start).union(_exact(interval.end))
+
+
+def _exact(number: Any) -> arb:
+    return arb(fmpq(int(number.p), int(number.q)))
+
+
+def _rational(x: Any) -> Any:
+    return sp.Rational(mpmath.nstr(x, 40))
+
+
+def _ends(interval: Any) -> list[sp.Rational]:
+    return [interval.start, interval.end]
+
+
+def _outer(ball: arb) -> list[sp.Rational]:
+    """Ends of an interval that contains the ball, with few decimals."""
+    return [_decimal(ball.lower().fmpq(), ROUND_FLOOR), _decimal(ball.upper().fmpq(), ROUND_CEILING)]
+
+
+def _decimal(number: fmpq, rounding: str) -> Any:
+    with localcontext(prec=15, rounding=rounding):
+        return sp.Rational(str(Decimal(int(number.p)) / Decimal(int(number.q))))

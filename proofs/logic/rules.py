@@ -1,0 +1,286 @@
+"""The rules by which one statement follows from others.
+
+Each is a theorem of the calculus of one variable, given in its docstring; `variable` is called x there, lo and hi are
+the ends of its interval, and the other symbols are fixed.  Every condition is decided when the rule is applied:
+identities in normal form (`gpsym.equality`), signs by form (`proofs.logic.signs`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence, Set
+from typing import Any
+
+import sympy as sp
+
+from gpsym.equality import Equal, equal, normal_form
+from proofs.logic.signs import sign
+from proofs.logic.statements import Claim, Domain, Open, Proof, Statement
+
+__all__ = [
+    "combination",
+    "from_end",
+    "hump",
+    "identity",
+    "increasing",
+    "instance",
+    "multiple",
+    "ridge",
+    "valley",
+    "vanishes",
+]
+
+_NOT_NEGATIVE = frozenset({"+", "0+", "0"})
+_NOT_POSITIVE = frozenset({"-", "0-", "0"})
+
+
+def identity(domain: Domain, expression: Any) -> Proof:
+    """expression = 0, by its normal form."""
+    _require_zero(expression)
+    return Proof(Statement("zero", expression, domain), "identity")
+
+
+def combination(
+    domain: Domain,
+    expression: Any,
+    terms: Sequence[tuple[Any, Proof]] = (),
+    rest: Any | None = None,
+) -> Proof:
+    """expression = sum of c_i e_i + rest > 0, where e_i > 0 are proved, c_i >= 0 and rest >= 0 are seen, one strictly.
+
+    rest  by default what is left, factored.
+    """
+    left = expression - sp.Add(*(c * premise.expression for c, premise in terms))
+    shown = sp.factor(normal_form(left)) if rest is None else rest
+    _require_zero(left - shown)
+    signs = [sign(shown, domain)]
+    for c, premise in terms:
+        _require_premise(premise, "positive", domain)
+        signs.append(sign(c, domain))
+    if not set(signs) <= _NOT_NEGATIVE or "+" not in signs:
+        parts = zip([shown, *(c for c, _ in terms)], signs, strict=True)
+        raise Open("the sign is open of " + " and of ".join(str(part) for part, s in parts if s not in _NOT_NEGATIVE))
+    data = {"rest": shown, "coefficients": [c for c, _ in terms]}
+    return Proof(Statement("positive", expression, domain), "combination", tuple(p for _, p in terms), data)
+
+
+def instance(lemma: Proof, domain: Domain, values: Mapping[sp.Symbol, Any]) -> Proof:
+    """A proved statement with expressions of the new domain for its symbols, which lie in their intervals."""
+    if lemma.statement.claim not in ("zero", "positive"):
+        raise Open(f"an instance of a statement of {lemma.statement.claim} is not defined")
+    for symbol, interval in lemma.statement.domain:
+        value = values.get(symbol, symbol)
+        _require_inside(value, interval, domain)
+    expression = lemma.expression.subs(dict(values), simultaneous=True)
+    return Proof(Statement(lemma.statement.claim, expression, domain), "instance", (lemma,), {"values": dict(values)})
+
+
+def vanishes(domain: Domain, expression: Any, variable: sp.Symbol, end: Any) -> Proof:
+    """expression -> 0 as x -> end, 0 or oo, because each of its terms does.
+
+    A term is a product of powers of x, exponentials, erfc and what does not depend on x.  With y = x or 1/x, which
+    tends to oo, it vanishes if one exp(-E) or erfc(E) in it has E ~ c y^k, c > 0, k > 0, and no other exponential
+    grows; or if there is none and the power of y is negative, as erfc <= 2 and exp(-E) <= 1.  It is 0 where a symbol
+    that is a factor is 0, so that such symbols count as > 0.
+    """
+    for term in terms_at(expression, variable, end):
+        if not _term_vanishes(term, variable, domain):
+            raise Open(f"that {term} vanishes as {variable} -> oo was not seen")
+    return Proof(Statement("vanishing", expression, domain, variable, end), "vanishes")
+
+
+def from_end(
+    domain: Domain,
+    expression: Any,
+    variable: sp.Symbol,
+    end: Any,
+    slope: Proof,
+    boundary: Proof | None = None,
+) -> Proof:
+    """expression > 0: it is >= 0 at one end of x, and moves up away from it.
+
+    slope     proves that its derivative is > 0 (the end is lo), or that minus its derivative is (the end is hi).
+    boundary  needed where the value at the end is a limit: proves that it is 0 (`vanishes`), or that the expression
+              minus an expression free of x, which is >= 0 in form, tends to 0.  Else x = end is put in.
+    """
+    interval = dict(domain)[variable]
+    direction = 1 if end == interval.start else -1
+    if end not in (interval.start, interval.end):
+        raise Open(f"{end} is no end of {interval}")
+    _require_premise(slope, "positive", domain)
+    _require_zero(direction * sp.diff(expression, variable) - slope.expression)
+    premises, data = _boundary(domain, expression, variable, end, boundary, _NOT_NEGATIVE)
+    return Proof(
+        Statement("positive", expression, domain), "from_end", (slope, *premises), {"variable": variable, **data}
+    )
+
+
+def increasing(domain: Domain, expression: Any, variable: sp.Symbol, slope: Proof) -> Proof:
+    """expression crosses from - to + along x, because its derivative is > 0."""
+    _require_premise(slope, "positive", domain)
+    _require_zero(sp.diff(expression, variable) - slope.expression)
+    return Proof(Statement("crossing", expression, domain, variable), "increasing", (slope,))
+
+
+def multiple(domain: Domain, expression: Any, factor: Any, premise: Proof) -> Proof:
+    """expression = factor * e crosses from - to + along x, because e does and factor > 0."""
+    _require_crossing(premise, domain)
+    _require_zero(expression - factor * premise.expression)
+    _require_positive(factor, domain)
+    statement = Statement("crossing", expression, domain, premise.statement.variable)
+    return Proof(statement, "multiple", (premise,), {"factor": factor})
+
+
+def valley(domain: Domain, expression: Any, slope: Proof) -> Proof:
+    """expression crosses from - to + along x: it is <= 0 at lo, and falls first and rises then.
+
+    slope  proves that its derivative crosses from - to +.
+    """
+    variable = _require_crossing(slope, domain)
+    _require_zero(sp.diff(expression, variable) - slope.expression)
+    end = dict(domain)[variable].start
+    premises, data = _boundary(domain, expression, variable, end, None, _NOT_POSITIVE)
+    return Proof(Statement("crossing", expression, domain, variable), "valley", (slope, *premises), data)
+
+
+def hump(domain: Domain, expression: Any, slope: Proof, boundary: Proof | None = None) -> Proof:
+    """expression crosses from - to + along x: it rises first and falls then, to a value >= 0 at hi.
+
+    slope  proves that minus its derivative crosses from - to +.
+    """
+    variable, premises, data = _falling_to(domain, expression, slope, boundary)
+    return Proof(Statement("crossing", expression, domain, variable), "hump", (slope, *premises), data)
+
+
+def ridge(domain: Domain, expression: Any, slope: Proof, boundary: Proof | None = None) -> Proof:
+    """expression > 0: from a value >= 0 at lo it rises first and falls then, to a value >= 0 at hi.
+
+    slope  proves that minus its derivative crosses from - to +.
+    """
+    variable, premises, data = _falling_to(domain, expression, slope, boundary)
+    _, start = _boundary(domain, expression, variable, dict(domain)[variable].start, None, _NOT_NEGATIVE)
+    data |= {"variable": variable, "start": start["limit"]}
+    return Proof(Statement("positive", expression, domain), "ridge", (slope, *premises), data)
+
+
+def terms_at(expression: Any, variable: sp.Symbol, end: Any) -> tuple[Any, ...]:
+    """The terms of the expression, as functions of y -> oo, where y = x or 1/x."""
+    if end not in (0, sp.oo):
+        raise Open(f"a limit at {end} is not defined; put the value in, or count from there")
+    moved = expression.subs(variable, 1 / variable) if end == 0 else expression
+    return sp.Add.make_args(sp.expand(sp.powdenest(sp.expand(moved), force=True)))
+
+
+def _falling_to(
+    domain: Domain, expression: Any, slope: Proof, boundary: Proof | None
+) -> tuple[sp.Symbol, tuple[Proof, ...], dict]:
+    variable = _require_crossing(slope, domain)
+    _require_zero(-sp.diff(expression, variable) - slope.expression)
+    end = dict(domain)[variable].end
+    return variable, *_boundary(domain, expression, variable, end, boundary, _NOT_NEGATIVE)
+
+
+def _boundary(
+    domain: Domain,
+    expression: Any,
+    variable: sp.Symbol,
+    end: Any,
+    boundary: Proof | None,
+    allowed: Set[str],
+) -> tuple[tuple[Proof, ...], dict]:
+    """The premises and data that show the value of the expression at an end of x to have an allowed sign."""
+    rest = tuple((s, i) for s, i in domain if s != variable)
+    if boundary is None:
+        value = expression.subs(variable, end)
+        if value.has(sp.nan, sp.zoo, sp.oo, -sp.oo):
+            raise Open(f"the value at {variable} = {end} is a limit; prove it")
+        limit = sp.S.Zero if equal(value) == Equal() else value
+    else:
+        statement = boundary.statement
+        _require_premise(boundary, "vanishing", domain)
+        if (statement.variable, statement.end) != (variable, end):
+            raise Open(f"the limit is one of {statement.variable} -> {statement.end}, not of {variable} -> {end}")
+        limit = normal_form(expression - statement.expression)
+        if variable in limit.free_symbols:
+            raise Open(f"{limit} still depends on {variable}")
+    if sign(limit, rest) not in allowed:
+        raise Open(f"the sign of {limit}, at {variable} = {end}, is open")
+    return () if boundary is None else (boundary,), {"end": end, "limit": limit}
+
+
+def _term_vanishes(term: Any, y: sp.Symbol, domain: Domain) -> bool:
+    # Where a factor is 0 the term is: what is left are the values of the symbol beyond 0.
+    zeros = {f.as_base_exp()[0] for f in sp.Mul.make_args(term) if f.as_base_exp()[1].is_positive}
+    domain = tuple((s, sp.Interval.open(0, i.end) if s in zeros and i.start == 0 else i) for s, i in domain)
+    rest = tuple((s, i) for s, i in domain if s != y)
+    power, decays = sp.S.Zero, False
+    for factor in sp.Mul.make_args(term):
+        if y not in factor.free_symbols:
+            continue
+        base, exponent = factor.as_base_exp()
+        if isinstance(factor, sp.exp) or isinstance(base, sp.erfc):
+            inner = -factor.args[0] if isinstance(factor, sp.exp) else base.args[0]
+            c, k = _leading(inner, y)
+            grows = k > 0 and sign(c, rest) == "+"
+            if isinstance(factor, sp.exp) and not grows and sign(inner, domain) not in _NOT_NEGATIVE:
+                return False
+            if isinstance(base, sp.erfc) and not (exponent.is_Integer and exponent > 0):
+                return False
+            decays = decays or grows
+        elif base == y and exponent.is_Rational:
+            power += exponent
+        else:
+            return False
+    return decays or bool(power < 0)
+
+
+def _leading(e: Any, y: sp.Symbol) -> tuple[Any, Any]:
+    """(c, k) with e ~ c y^k as y -> oo, for a quotient of sums of powers of y."""
+    root = sp.Dummy("root", positive=True)
+    above, below = sp.fraction(sp.together(e.subs(y, root**2)))
+    try:
+        over, under = sp.Poly(sp.expand(above), root), sp.Poly(sp.expand(below), root)
+    except sp.PolynomialError as error:
+        raise Open(f"how {e} grows was not seen") from error
+    return sp.LC(over) / sp.LC(under), sp.Rational(over.degree() - under.degree(), 2)
+
+
+def _require_zero(expression: Any) -> None:
+    if equal(expression) != Equal():
+        raise Open(f"{sp.sstr(expression)} was not seen to be 0")
+
+
+def _require_positive(expression: Any, domain: Domain) -> None:
+    if sign(expression, domain) != "+":
+        raise Open(f"the sign of {expression} is open")
+
+
+def _require_premise(premise: Proof, claim: Claim, domain: Domain) -> None:
+    """The premise claims what it should, on a domain that contains this one."""
+    if premise.statement.claim != claim:
+        raise Open(f"need a proof that something is {claim}, got {premise.statement.claim}")
+    given = dict(domain)
+    for symbol, interval in premise.statement.domain:
+        if symbol in given and not given[symbol].is_subset(interval):
+            raise Open(f"{symbol} in {given[symbol]} is not covered by {interval}")
+    unknown = premise.expression.free_symbols - given.keys()
+    if unknown - {premise.statement.variable}:
+        raise Open(f"{', '.join(map(str, unknown))} has no interval here")
+
+
+def _require_crossing(premise: Proof, domain: Domain) -> sp.Symbol:
+    _require_premise(premise, "crossing", domain)
+    variable = premise.statement.variable
+    assert variable is not None
+    if premise.statement.interval(variable) != dict(domain)[variable]:
+        raise Open(f"{variable} must have one interval, {premise.statement.interval(variable)}")
+    return variable
+
+
+def _require_inside(value: Any, interval: sp.Interval, domain: Domain) -> None:
+    for end, open_end, distance in (
+        (interval.start, interval.left_open, value - interval.start),
+        (interval.end, interval.right_open, interval.end - value),
+    ):
+        allowed = {"+"} if open_end else _NOT_NEGATIVE
+        if end.is_finite and sign(distance, domain) not in allowed:
+            raise Open(f"that {value} lies in {interval} was not seen")
