@@ -266,7 +266,7 @@ class _Tower:
         for f, e in (*above, *((f, -e) for f, e in below)):
             sign = self._sign(f)
             if sign:
-                c, result = c * sign**e, product(result, power(self._simple_root(scaled(f, sign)), e))
+                c, result = c * sign ** abs(e), product(result, power(self._simple_root(scaled(f, sign)), e))
             else:
                 unknown.append((f, e))
         powers = {e for _, e in unknown if e % 2}

@@ -236,6 +236,11 @@ def test_roots_of_squares_are_not_taken_where_the_sign_is_unknown():
     assert_equal(sp.sqrt((RHO + 2 * RHO**2 + RHO**3) / 4), (1 + RHO) * sp.sqrt(RHO) / 2)
 
 
+def test_roots_of_quotients_with_negative_factors_below():
+    q = sp.Symbol("q", positive=True)
+    assert_equal(sp.sqrt(1 - (1 - q**2) ** 2 / (1 + q**2) ** 2), 2 * q / (1 + q**2))
+
+
 def test_small_differences_are_seen_next_to_large_summands():
     assert_different(1 + sp.exp(-50), sp.S.One)
     assert_different(U + sp.Rational(1, 10**20) * sp.sin(U) - sp.sin(U), U - sp.sin(U))
