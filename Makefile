@@ -27,8 +27,10 @@ lint: setup  ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
 
-prove: setup  ## the theorems
-	$(BIN)/python -m proofs
+prove: setup  ## the theorems and the falsehoods; writes the certificates, and checks them
+	$(BIN)/python -m proofs --certificates proofs/certificates
+	$(BIN)/python -m proofs --falsehoods
+	$(BIN)/python -m proofs check
 
 demo: setup  ## derive, verify, design, export, train, report
 	$(BIN)/python -m training demo

@@ -9,6 +9,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -231,6 +232,19 @@ def verify(
     if as_json:
         click.echo(json.dumps({"verified": verified, "checks": [check.to_dict() for check in checks]}, indent=2))
     context.exit(0 if verified else 1)
+
+
+@cli.command()
+@click.argument("names", metavar="[NAME]...", nargs=-1)
+@_json
+@click.pass_context
+def prove(context: click.Context, names: tuple[str, ...], as_json: bool) -> None:
+    """Prove the theorems of these names, all by default, from a checkout; exit 1 if a verdict is not Proved."""
+    if find_spec("proofs") is None:
+        raise ImportError("prove: need a checkout of gpsym, got an installed one, which has no proofs; run it there.")
+    from proofs.cli import prove as command
+
+    context.invoke(command, names=names, false=False, certificates=None, as_json=as_json)
 
 
 @cli.command()

@@ -1,6 +1,6 @@
-"""Theorems about variance maps, proved by computer algebra for every parameter value; runs from a checkout.
+"""Theorems about variance maps, proved by computer for every parameter value, and checked by a second program.
 
-One theorem a file: its statement in words, then what has to be decided, then the verdicts.  `python -m proofs`
-prints them.  A step is an identity brought to normal form or a sign that follows from the signs of factors;
-nothing is sampled and nothing depends on a simplifier's luck.
+One theorem a file: its statement and the proof in words, the statements as SymPy objects, and the derivation, each
+step of which is decided by a rule of `proofs.logic`.  `proofs.checker` checks the certificates, with code of its own.
+Runs from a checkout: `python -m proofs`, `python -m proofs check`.
 """

@@ -2,6 +2,7 @@
 
 For CReLU_{tau,m} and CST_{tau,m} with tau >= 0, m > 0: 0 < V'(q) < chi_1(q) for all q > 0.  At the edge of chaos,
 where chi_1(q*) = 1, this is 0 < V'(q*) < 1: the variance returns to q* after a perturbation to either side.
+Precisely, V'(q*) = 1 - m p(b) / (Q(tau) - Q(b)), with p the density and Q the tail of N(0, q*), and b = tau + m.
 
 Upper bound: chi_1 - V' is a product of positive factors (the clip term).  Lower bound: as a function of m, V'
 extends to m = 0, where it is 0, and its derivative in m is a product of positive factors.
@@ -11,19 +12,39 @@ from __future__ import annotations
 
 import sympy as sp
 
-from gpsym import maps, member
 from gpsym.formula import TAU, M
-from proofs.decide import Verdict, all_of, positive, zero
-from proofs.symbols import NONNEGATIVE_TAU
+from proofs.logic.rules import combination, from_end, identity
+from proofs.logic.statements import Proof, Statement
+from proofs.logic.theorem import Row, Theorem
+from proofs.quantities import CLIPPED, clipped_domain, p, quantities, tail
 
-TITLE = "stability"
-CLAIM = "0 < V'(q) < chi_1(q) for all q > 0, so 0 < V'(q*) < 1 at the edge of chaos"
-DOMAINS = dict.fromkeys(("clipped-relu", "clipped-soft-threshold"), "q > 0, tau >= 0, m > 0")
+WHERE = clipped_domain()
 
 
-def prove(activation: str) -> Verdict:
-    """The three steps of the module's docstring."""
-    phi = member(activation)
-    slope = maps.slope(phi).expression.subs(TAU, NONNEGATIVE_TAU)
-    chi_1 = maps.chi_1(phi).expression.subs(TAU, NONNEGATIVE_TAU)
-    return all_of(positive(chi_1 - slope), zero(slope.subs(M, 0)), positive(sp.diff(slope, M)))
+def rows() -> tuple[Row, ...]:
+    """CReLU and CST."""
+    return tuple(_row(name) for name in CLIPPED)
+
+
+def _row(name: str) -> Row:
+    found, b = quantities(name), TAU + M
+    clip = found.slope * (tail(TAU) - tail(b)) - found.gradient * (tail(TAU) - tail(b) - M * p(b))
+    statements = {
+        "V' > 0": Statement("positive", found.slope, WHERE),
+        "V' < chi_1": Statement("positive", found.gradient - found.slope, WHERE),
+        "V' / chi_1 = 1 - m p(b) / (Q(tau) - Q(b))": Statement("zero", clip, WHERE),
+    }
+
+    def prove() -> dict[str, Proof]:
+        rising = combination(WHERE, sp.diff(found.slope, M))
+        proofs = (
+            from_end(WHERE, found.slope, M, sp.S.Zero, rising),
+            combination(WHERE, found.gradient - found.slope),
+            identity(WHERE, clip),
+        )
+        return dict(zip(statements, proofs, strict=True))
+
+    return Row(name, "q, m > 0, tau >= 0", statements, prove)
+
+
+THEOREM = Theorem("stability", "0 < V'(q) < chi_1(q) for all q > 0; so 0 < V'(q*) < 1 at the edge of chaos", rows)

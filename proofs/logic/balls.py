@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, localcontext
 from typing import Any
@@ -16,7 +17,8 @@ from proofs.logic.statements import Domain, Open, Proof, Statement
 __all__ = ["on_boxes", "root", "root_near"]
 
 _BITS = 128  # of all balls here: 38 digits, enough for boxes as small as 10^-15
-_MOST_BOXES = 20_000
+_MOST_BOXES = 20_000  # that wait at a time
+_MOST_HALVINGS = 100
 
 
 def on_boxes(domain: Domain, expression: Any) -> Proof:
@@ -30,16 +32,16 @@ def on_boxes(domain: Domain, expression: Any) -> Proof:
 
 
 def _positive_boxes(domain: Domain, expression: Any) -> Iterator[dict[str, Any]]:
-    waiting, done = [domain], 0
+    waiting = deque([(domain, 0)])
     while waiting:
-        box = waiting.pop()
+        box, depth = waiting.popleft()
         ball = image(expression, {symbol: _ball(interval) for symbol, interval in box})
         if ball > 0:
             yield {**{symbol.name: _ends(interval) for symbol, interval in box}, "value": _outer(ball)}
             continue
-        if ball < 0 or (done := done + 1) > _MOST_BOXES:
+        if ball < 0 or len(waiting) > _MOST_BOXES or depth > _MOST_HALVINGS:
             raise Open(f"{expression} is {ball} for " + ", ".join(f"{s} in {i}" for s, i in box))
-        waiting += _halves(box)
+        waiting.extend((half, depth + 1) for half in _halves(box))
 
 
 def _halves(box: Domain) -> tuple[Domain, Domain]:
@@ -51,7 +53,7 @@ def _halves(box: Domain) -> tuple[Domain, Domain]:
     return first, second
 
 
-def root(domain: Domain, equations: Sequence[Any], unknowns: Sequence[sp.Symbol], digits: int | None = None) -> Proof:
+def root(domain: Domain, equations: Any, unknowns: Sequence[sp.Symbol], digits: int | None = None) -> Proof:
     """Exactly one zero of the equations in the closed box of the unknowns, for all values of the other symbols.
 
     Krawczyk 1969: with the box X around x, the Jacobian J on all of it, and any matrix Y, a map that sends X into
@@ -62,15 +64,18 @@ def root(domain: Domain, equations: Sequence[Any], unknowns: Sequence[sp.Symbol]
     for symbol in unknowns if digits is not None else ():
         if box[symbol].measure > abs(box[symbol].start) / sp.Integer(10) ** digits:
             raise Open(f"{symbol} in {box[symbol]} has less than {digits} digits")
-    with ctx.workprec(_BITS):
-        inside = _krawczyk(domain, equations, unknowns)
+    try:
+        with ctx.workprec(_BITS):
+            inside = _krawczyk(domain, equations, unknowns)
+    except ZeroDivisionError:  # the Jacobian is singular
+        inside = False
     if not inside:
         raise Open("no single root was seen for " + ", ".join(f"{s} in {i}" for s, i in domain))
     end = None if digits is None else sp.Integer(digits)
     return Proof(Statement("root", sp.Tuple(*equations), domain, sp.Tuple(*unknowns), end), "root")
 
 
-def root_near(parameters: Domain, equations: Sequence[Any], start: Mapping[sp.Symbol, Any], digits: int) -> Proof:
+def root_near(parameters: Domain, equations: Any, start: Mapping[sp.Symbol, Any], digits: int) -> Proof:
     """The root that Newton's method finds from the start, in a box of that many digits."""
     unknowns = list(start)
     middles: Any = {symbol: (interval.start + interval.end) / 2 for symbol, interval in parameters}
@@ -81,11 +86,11 @@ def root_near(parameters: Domain, equations: Sequence[Any], start: Mapping[sp.Sy
     return root((*parameters, *box), equations, unknowns, digits)
 
 
-def newton(equations: Sequence[Any], start: Mapping[sp.Symbol, Any], digits: int = 40) -> list[Any]:
+def newton(equations: Any, start: Mapping[sp.Symbol, Any], digits: int = 40) -> list[Any]:
     """A zero of the equations near the start, by Newton's method with the exact Jacobian, to that many digits."""
     unknowns = list(start)
     functions = sp.lambdify([unknowns], list(equations), "mpmath")
-    jacobian = sp.lambdify([unknowns], sp.Matrix(equations).jacobian(unknowns).tolist(), "mpmath")
+    jacobian = sp.lambdify([unknowns], sp.Matrix(list(equations)).jacobian(unknowns).tolist(), "mpmath")
     with mpmath.workdps(digits + 10):
         x = mpmath.matrix([mpmath.mpf(start[s]) for s in unknowns])
         for _ in range(100):
@@ -96,20 +101,19 @@ def newton(equations: Sequence[Any], start: Mapping[sp.Symbol, Any], digits: int
     raise Open(f"Newton's method found no root from {dict(start)}")
 
 
-def _krawczyk(domain: Domain, equations: Sequence[Any], unknowns: Sequence[sp.Symbol]) -> bool:
+def _krawczyk(domain: Domain, equations: Any, unknowns: Sequence[sp.Symbol]) -> bool:
     wide = {symbol: _ball(interval) for symbol, interval in domain}
-    middle = {symbol: wide[symbol].mid() for symbol in unknowns}
+    middle = {symbol: ball.mid() for symbol, ball in wide.items()}
+    parameters = [symbol for symbol in wide if symbol not in unknowns]
+    jacobian = sp.Matrix(list(equations)).jacobian(list(unknowns))
+    inverse = arb_mat([[entry.mid() for entry in row] for row in _matrix(jacobian, middle).inv().table()])
     box = arb_mat([[wide[symbol] - middle[symbol]] for symbol in unknowns])
-    derivatives = sp.Matrix(equations).jacobian(list(unknowns))
-    at_middle = wide | middle
-    jacobian = _matrix(derivatives, wide)
-    inverse = _matrix(derivatives, {s: b.mid() for s, b in at_middle.items()}).inv()
-    inverse = arb_mat([[entry.mid() for entry in row] for row in inverse.table()])
-    values = arb_mat([[image(e, at_middle)] for e in equations])
-    one = arb_mat(
-        len(unknowns), len(unknowns), [int(i == j) for i in range(len(unknowns)) for j in range(len(unknowns))]
-    )
-    moved = -(inverse * values) + (one - inverse * jacobian) * box
+    one = arb_mat([[int(i == j) for j in unknowns] for i in unknowns])
+    moved = -(inverse * _matrix(sp.Matrix(list(equations)), middle)) + (one - inverse * _matrix(jacobian, wide)) * box
+    if parameters:
+        # f at the middle of the unknowns, by the mean value theorem in the parameters.
+        along = _matrix(sp.Matrix(list(equations)).jacobian(parameters), wide | {s: middle[s] for s in unknowns})
+        moved -= inverse * along * arb_mat([[wide[s] - middle[s]] for s in parameters])
     return all(abs(moved[k, 0]) < box[k, 0].rad() for k in range(len(unknowns)))
 
 

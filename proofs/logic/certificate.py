@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from typing import Any
 
 import sympy as sp
 
 from proofs.logic.statements import Domain, Proof, Statement
+from proofs.logic.theorem import Proved, Result, Theorem
 
-__all__ = ["nodes", "statement_text"]
+__all__ = ["agrees", "certificate", "nodes", "statement_text"]
 
 
 def statement_text(statement: Statement) -> dict[str, Any]:
@@ -21,6 +23,14 @@ def statement_text(statement: Statement) -> dict[str, Any]:
         **({} if statement.variable is None else {"variable": _text(statement.variable)}),
         **({} if statement.end is None else {"end": _text(statement.end)}),
     }
+
+
+def agrees(claimed: Statement, proved: Mapping[str, Any]) -> bool:
+    """Whether the text of what was proved is that of the claim; the box of a root is left out of what is claimed."""
+    if claimed.claim == "root":
+        unknowns = {symbol.name for symbol in claimed.variable}
+        proved = {**proved, "domain": {s: i for s, i in proved["domain"].items() if s not in unknowns}}
+    return statement_text(claimed) == proved
 
 
 def nodes(proofs: Mapping[str, Proof]) -> tuple[list[dict[str, Any]], dict[str, int]]:
@@ -59,3 +69,22 @@ def _domain_text(domain: Domain) -> dict[str, str]:
         symbol.name: f"{'(['[not i.left_open]}{_text(i.start)}, {_text(i.end)}{')]'[not i.right_open]}"
         for symbol, i in domain
     }
+
+
+def certificate(theorem: Theorem, results: Sequence[Result]) -> dict[str, Any]:
+    """The certificate of a theorem all of whose rows are proved, without its digest."""
+    named: dict[str, Proof] = {}
+    for k, result in enumerate(results):
+        assert isinstance(result.verdict, Proved), "only what is proved has a certificate"
+        named |= {f"{k} {label}": proof for label, proof in result.verdict.proofs.items()}
+    found, places = nodes(named)
+    rows = [
+        {
+            "activation": result.row.activation,
+            "domain": result.row.domain,
+            "claims": {label: places[f"{k} {label}"] for label in result.row.statements},
+        }
+        for k, result in enumerate(results)
+    ]
+    versions = {name: version(name) for name in ("gpsym", "sympy", "python-flint")}
+    return {"theorem": theorem.name, "words": theorem.words, "versions": versions, "proofs": rows, "nodes": found}

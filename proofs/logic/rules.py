@@ -56,9 +56,11 @@ def combination(
     for c, premise in terms:
         _require_premise(premise, "positive", domain)
         signs.append(sign(c, domain))
-    if not set(signs) <= _NOT_NEGATIVE or "+" not in signs:
-        parts = zip([shown, *(c for c, _ in terms)], signs, strict=True)
-        raise Open("the sign is open of " + " and of ".join(str(part) for part, s in parts if s not in _NOT_NEGATIVE))
+    for part, its_sign in zip((shown, *(c for c, _ in terms)), signs, strict=True):
+        if its_sign not in _NOT_NEGATIVE:
+            raise Open(f"the sign of {part} is open")
+    if "+" not in signs:
+        raise Open(f"that {expression} may be 0 was not excluded")
     data = {"rest": shown, "coefficients": [c for c, _ in terms]}
     return Proof(Statement("positive", expression, domain), "combination", tuple(p for _, p in terms), data)
 
@@ -78,9 +80,10 @@ def vanishes(domain: Domain, expression: Any, variable: sp.Symbol, end: Any) -> 
     """expression -> 0 as x -> end, 0 or oo, because each of its terms does.
 
     A term is a product of powers of x, exponentials, erfc and what does not depend on x.  With y = x or 1/x, which
-    tends to oo, it vanishes if one exp(-E) or erfc(E) in it has E ~ c y^k, c > 0, k > 0, and no other exponential
-    grows; or if there is none and the power of y is negative, as erfc <= 2 and exp(-E) <= 1.  It is 0 where a symbol
-    that is a factor is 0, so that such symbols count as > 0.
+    tends to oo, let exp(-E) be its exponentials in one.  The term vanishes if E ~ c y^k with c > 0, k > 0; or if
+    exp(-E) is bounded, because k <= 0 or E >= 0, and one erfc(E') in it has E' ~ c y^k with c > 0, k > 0, or the
+    power of y is negative, as erfc <= 2.
+    It is 0 where a symbol that is a factor is 0, so that such symbols count as > 0.
     """
     for term in terms_at(expression, variable, end):
         if not _term_vanishes(term, variable, domain):
@@ -212,29 +215,35 @@ def _term_vanishes(term: Any, y: sp.Symbol, domain: Domain) -> bool:
     zeros = {f.as_base_exp()[0] for f in sp.Mul.make_args(term) if f.as_base_exp()[1].is_positive}
     domain = tuple((s, sp.Interval.open(0, i.end) if s in zeros and i.start == 0 else i) for s, i in domain)
     rest = tuple((s, i) for s, i in domain if s != y)
-    power, decays = sp.S.Zero, False
+    power, decay, decays = sp.S.Zero, sp.S.Zero, False
     for factor in sp.Mul.make_args(term):
+        base, exponent = factor.as_base_exp()
         if y not in factor.free_symbols:
             continue
-        base, exponent = factor.as_base_exp()
-        if isinstance(factor, sp.exp) or isinstance(base, sp.erfc):
-            inner = -factor.args[0] if isinstance(factor, sp.exp) else base.args[0]
-            c, k = _leading(inner, y)
-            grows = k > 0 and sign(c, rest) == "+"
-            if isinstance(factor, sp.exp) and not grows and sign(inner, domain) not in _NOT_NEGATIVE:
-                return False
-            if isinstance(base, sp.erfc) and not (exponent.is_Integer and exponent > 0):
-                return False
-            decays = decays or grows
+        if isinstance(factor, sp.exp):
+            decay -= factor.args[0]
+        elif isinstance(base, sp.erfc) and exponent.is_Integer and exponent > 0:
+            decays = decays or _grows(base.args[0], y, rest)
         elif base == y and exponent.is_Rational:
             power += exponent
         else:
             return False
-    return decays or bool(power < 0)
+    if _grows(decay, y, rest):
+        return True
+    bounded = _leading(decay, y)[1] <= 0 or sign(decay, domain) in _NOT_NEGATIVE
+    return bounded and (decays or bool(power < 0))
+
+
+def _grows(e: Any, y: sp.Symbol, rest: Domain) -> bool:
+    """Whether e -> oo as y -> oo."""
+    c, k = _leading(e, y)
+    return bool(k > 0) and sign(c, rest) == "+"
 
 
 def _leading(e: Any, y: sp.Symbol) -> tuple[Any, Any]:
     """(c, k) with e ~ c y^k as y -> oo, for a quotient of sums of powers of y."""
+    if e == 0:
+        return sp.S.Zero, sp.S.Zero
     root = sp.Dummy("root", positive=True)
     above, below = sp.fraction(sp.together(e.subs(y, root**2)))
     try:

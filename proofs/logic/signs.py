@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import reduce
 from typing import Any, Literal
 
@@ -19,20 +20,28 @@ _OPPOSITE: dict[Sign, Sign] = {"+": "-", "-": "+", "0+": "0-", "0-": "0+", "0": 
 def sign(expression: Any, domain: Domain) -> Sign:
     """+ for > 0, 0+ for >= 0, - for < 0, 0- for <= 0, 0 for 0, and ? for not seen.
 
-    Symbols are first counted from a finite end of their interval.  Then sums of one sign have it, products and
-    powers follow from their factors, exp and erfc are positive, and exp(u) - 1 has the sign of u.
+    Symbols are first counted from a finite end of their interval, in each factor from the one that shows a sign.  Then
+    sums of one sign have it, products and powers follow from their factors, exp and erfc are positive, and
+    exp(u) - 1 has the sign of u.
     """
-    shifts, places = {}, []
+    if expression.is_Mul:
+        return reduce(_product, (sign(factor, domain) for factor in expression.args), "+")
+    from_start = _counted(expression, domain, (False, True))
+    return from_start if from_start != "?" else _counted(expression, domain, (True, False))
+
+
+def _counted(expression: Any, domain: Domain, ends: tuple[bool, bool]) -> Sign:
+    """The sign with symbols counted from the first of these ends (False: left) that is finite."""
+    shifts, places = {}, {}
     for symbol, interval in domain:
         step = sp.Dummy(symbol.name, real=True)
-        if interval.start.is_finite:
-            shifts[symbol], closed = interval.start + step, not interval.left_open
-        elif interval.end.is_finite:
-            shifts[symbol], closed = interval.end - step, not interval.right_open
-        else:
-            continue
-        places.append((step, "0+" if closed else "+"))
-    return _sign(expression.subs(shifts) if shifts else expression, dict(places))
+        for right in ends:
+            end = interval.end if right else interval.start
+            if end.is_finite:
+                shifts[symbol] = end - step if right else end + step
+                places[step] = "+" if (interval.right_open if right else interval.left_open) else "0+"
+                break
+    return _sign(expression.subs(shifts) if shifts else expression, places)
 
 
 def _sign(e: Any, symbols: dict[sp.Symbol, Sign]) -> Sign:
@@ -80,12 +89,19 @@ def _sum(e: Any, symbols: dict[sp.Symbol, Sign]) -> Sign:
     )
     if len(exponential) == 1 and rest == -1:
         return _sign(exponential[0].args[0], symbols)
-    expanded = sp.expand(e) if e.is_polynomial(*e.free_symbols) else e
-    if not expanded.is_Add:
-        return _sign(expanded, symbols)
-    signs = {_sign(term, symbols) for term in expanded.args} - {"0"}
-    if signs <= {"+", "0+"}:
-        return "+" if "+" in signs else "0+"
-    if signs <= {"-", "0-"}:
-        return "-" if "-" in signs else "0-"
+    polynomials, others = sp.sift(e.args, lambda term: bool(term.is_polynomial(*e.free_symbols)), binary=True)
+    expanded = (*sp.Add.make_args(sp.expand(sp.Add(*polynomials))), *others)
+    as_it_is = _common(_sign(term, symbols) for term in e.args)
+    return as_it_is if as_it_is != "?" else _common(_sign(term, symbols) for term in expanded)
+
+
+def _common(signs: Iterable[Sign]) -> Sign:
+    """The sign of a sum from those of its terms."""
+    found = set(signs) - {"0"}
+    if not found:
+        return "0"
+    if found <= {"+", "0+"}:
+        return "+" if "+" in found else "0+"
+    if found <= {"-", "0-"}:
+        return "-" if "-" in found else "0-"
     return "?"

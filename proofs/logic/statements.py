@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, final
 
 import sympy as sp
@@ -49,9 +49,12 @@ class Statement:
         rest = () if self.end is None else (self.end,)
         return sp.Implies(where, sp.Function(self.claim)(self.expression, self.variable, *rest), evaluate=False)
 
-    def without(self, symbol: sp.Symbol) -> Domain:
-        """The domain of the other symbols."""
-        return tuple((s, i) for s, i in self.domain if s != symbol)
+    def is_shown_by(self, proved: Statement) -> bool:
+        """Whether they are the same; the box of a root, a result of its proof, is left out of what is claimed."""
+        if self.claim != "root":
+            return self == proved
+        known = tuple((s, i) for s, i in proved.domain if s not in proved.variable)
+        return self == replace(proved, domain=known)
 
     def interval(self, symbol: sp.Symbol) -> Any:
         """The interval of one symbol."""

@@ -1,0 +1,132 @@
+"""Theorem 1, calculus: the closed forms are the integrals that define them, and the derivatives of each other.
+
+One input, p the density and Q the tail of N(0, q):
+
+1. E g(sqrt(q) Z) for g = phi^2 and phi'^2, by the fundamental theorem.  On a piece of g there is J with J' = g p,
+   J = a p - b Q with a a polynomial in x and b free of x.  The sum of J(right end) - J(left end) over the pieces is
+   the closed form; at the infinite ends J(oo) = 0 and J(-oo) = -b.
+2. dV/dq is V', dV'/dq is V'', and V' = chi_1 + sigma_w2 sum_k c_k phi(t_k) p(t_k), c_k the jump of phi' at t_k.
+
+Two inputs, f the standard bivariate normal density, L(h, k; rho) = P(X > h, Y > k), K = E[(X - h)_+ (Y - k)_+]:
+
+3. dL/dh = -p(h) Q((k - rho h) / s), s = sqrt(1 - rho^2), has the derivative f in k; and dL/drho = f, because f, and so
+   d^2 L / dh dk, obeys df/drho = d^2 f / dh dk, and L -> 0 as h or k -> oo.
+4. The closed form of K obeys d^2 K / dh dk = L and dK/drho = L, with the derivatives of L in 3, L itself a symbol.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import sympy as sp
+
+from gpsym import Activation, maps, member
+from gpsym.formula import Q1, Q2, RHO, Q, X
+from gpsym.special import BivariateTail, density
+from gpsym.special import tail as standard_tail
+from proofs.correlation import H, K, f
+from proofs.logic.rules import identity, vanishes
+from proofs.logic.statements import Domain, Proof, Statement, domain
+from proofs.logic.theorem import Row, Theorem
+from proofs.marginality import ramp
+from proofs.quantities import FAMILY, family, p, quantities, tail
+
+L = sp.Symbol("L", real=True)
+LINE, HALF_LINE = domain({Q: "(0, oo)", X: "(-oo, oo)"}), domain({Q: "(0, oo)", X: "(0, oo)"})
+
+
+def rows() -> tuple[Row, ...]:
+    """The activations of one input; the ramps of two."""
+    return (*(_one_input(name, *family(name, least="[0, oo)")) for name in ("abs", *FAMILY)), _two_inputs())
+
+
+def _one_input(name: str, where: Domain, parameters: str) -> Row:
+    phi, found = member(name), quantities(name)
+    clips = sum(jump * _value(phi, k) * p(t) for k, (t, jump) in enumerate(phi.jumps(1)))
+    squares = {"phi^2": (phi**2, found.second), "phi'^2": (phi.derivative().function ** 2, found.gradient)}
+    statements = {
+        "dV/dq = V'": Statement("zero", sp.diff(found.second, Q) - found.slope, where),
+        "dV'/dq = V''": Statement("zero", sp.diff(found.slope, Q) - found.curvature, where),
+        "V' = chi_1 + clips": Statement("zero", found.slope - found.gradient - clips, where),
+    }
+    for label, (square, closed) in squares.items():
+        statements |= dict(_fundamental(label, square, closed, where))
+    return Row(name, parameters, statements, lambda: dict(_proved(statements)))
+
+
+def _proved(statements: dict[str, Statement]) -> Iterator[tuple[str, Proof]]:
+    for label, s in statements.items():
+        if s.claim == "zero":
+            yield label, identity(s.domain, s.expression)
+        else:
+            yield label, vanishes(s.domain, s.expression, s.variable, s.end)
+
+
+def _fundamental(label: str, g: Activation, closed: Any, where: Domain) -> Iterator[tuple[str, Statement]]:
+    """What shows that E g = closed."""
+    total: Any = 0
+    for k, (left, right, piece) in enumerate(g.intervals):
+        if not piece:
+            continue
+        polynomial = sum(c * X**n for n, c in enumerate(piece))
+        a, b = _antiderivative(piece)
+        j = a * p(X) - b * tail(X)
+        place = f"{label}, piece {k + 1}"
+        yield f"J' = g p: {place}", Statement("zero", sp.diff(j, X) - polynomial * p(X), _with_line(where))
+        if right == sp.oo:
+            yield f"J(oo) = 0: {place}", Statement("vanishing", j, _with_half_line(where), X, sp.oo)
+        else:
+            total += j.subs(X, right)
+        if left == -sp.oo:
+            mirrored = a.subs(X, -X) * p(X) + b * tail(X)  # J(-x) + b, as Q(-x) = 1 - Q(x)
+            yield f"J(-oo) = -b: {place}", Statement("vanishing", mirrored, _with_half_line(where), X, sp.oo)
+            total += b
+        else:
+            total -= j.subs(X, left)
+    yield f"E {label}", Statement("zero", total - closed, where)
+
+
+def _antiderivative(piece: Sequence[Any]) -> tuple[Any, Any]:
+    """(a, b) with (a p - b Q)' = g p: x^n p = (n - 1) q x^(n-2) p - (q x^(n-1) p)', and p = -Q'."""
+    coefficients, a = list(piece) or [sp.S.Zero], sp.S.Zero
+    for n in range(len(coefficients) - 1, 0, -1):
+        a -= coefficients[n] * Q * X ** (n - 1)
+        if n >= 2:
+            coefficients[n - 2] += (n - 1) * Q * coefficients[n]
+    return a, coefficients[0]
+
+
+def _value(phi: Activation, k: int) -> Any:
+    """phi at its k-th knot."""
+    return sum(c * phi.knots[k] ** n for n, c in enumerate(phi.pieces[k]))
+
+
+def _with_line(where: Domain) -> Domain:
+    return (*where, (X, sp.Interval(-sp.oo, sp.oo)))
+
+
+def _with_half_line(where: Domain) -> Domain:
+    return (*where, (X, sp.Interval.open(0, sp.oo)))
+
+
+def _two_inputs() -> Row:
+    where = domain({H: "(-oo, oo)", K: "(-oo, oo)", RHO: "(-1, 1)", L: "[0, 1]"})
+    lhk = BivariateTail(H, K, RHO)
+    closed = maps.kernel(ramp(H), ramp(K)).expression.subs({Q1: 1, Q2: 1})
+    conditional = -density(H, 1) * standard_tail((K - RHO * H) / sp.sqrt(1 - RHO**2))
+    differences = {
+        "d(dL/dh)/dk = f": sp.diff(conditional, K) - f(H, K, RHO),
+        "dL/dh as used": sp.diff(lhk, H) - conditional,
+        "dL/drho as used": sp.diff(lhk, RHO) - f(H, K, RHO),
+        "df/drho = d^2 f / dh dk": sp.diff(f(H, K, RHO), RHO) - sp.diff(f(H, K, RHO), H, K),
+        "d^2 K / dh dk = L": sp.diff(closed, H, K) - lhk,
+        "dK/drho = L": sp.diff(closed, RHO) - lhk,
+        "K(h, k) = K(k, h)": closed - closed.subs({H: K, K: H}, simultaneous=True),
+    }
+    named = {lhk: L, BivariateTail(K, H, RHO): L}
+    statements = {label: Statement("zero", e.subs(named), where) for label, e in differences.items()}
+    return Row("ramps of two inputs", "h, k real, -1 < rho < 1", statements, lambda: dict(_proved(statements)))
+
+
+THEOREM = Theorem("calculus", "E phi^2, E phi'^2, V', V'', and K as derived are what they should be", rows)
