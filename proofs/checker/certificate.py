@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from proofs.checker import parse
-from proofs.checker.rules import RULES, Statement, Step
+from proofs.checker.rules import RULES
 from proofs.checker.signs import domain
+from proofs.checker.steps import Statement, Step
 from proofs.checker.trees import Rejected
 
 __all__ = ["check", "digest", "read", "statements"]
@@ -143,7 +144,9 @@ def _claimed(certificate: Mapping[str, Any], count: int) -> list[int]:
         if fields["activation"] in activations:
             raise Rejected(f"{fields['activation']} is proved twice")
         activations.add(fields["activation"])
-        for label, place in _mapping(fields["claims"], "claims").items():
+        if not _mapping(fields["claims"], "claims"):
+            raise Rejected(f"{fields['activation']} has no claims")
+        for label, place in fields["claims"].items():
             if type(place) is not int or not 0 <= place < count:
                 raise Rejected(f"need a node for the claim {label}, got {parse.quoted(place)}")
             found.append(place)

@@ -89,7 +89,7 @@ def _by_series(x: Fraction, bits: int) -> Any:
     iv = context(p)
     low, high = _series(x, p)
     total = iv.mpf([_quotient(iv, Fraction(low, 2**p)).a, _quotient(iv, Fraction(high, 2**p)).b])
-    return _rounded(1 - 2 / iv.sqrt(iv.pi) * iv.exp(-_quotient(iv, x * x)) * total, bits)
+    return _rounded(1 - 2 / iv.sqrt(_pi(iv)) * _exp(-_quotient(iv, x * x), iv) * total, bits)
 
 
 def _rounded(x: Any, bits: int) -> Any:
@@ -118,7 +118,7 @@ def _by_parts(x: Fraction, bits: int) -> Any:
         n += 1
         term = term * (2 * n - 1) / (2 * square)
     total += (-1) ** n * term * iv.mpf([0, 1])
-    return _rounded(iv.exp(-square) / (argument * iv.sqrt(iv.pi)) * total, bits)
+    return _rounded(_exp(-square, iv) / (argument * iv.sqrt(_pi(iv))) * total, bits)
 
 
 def _operation(tree: Tree, values: list[Any], box: Mapping[str, Any], iv: Any) -> Any:
@@ -126,7 +126,7 @@ def _operation(tree: Tree, values: list[Any], box: Mapping[str, Any], iv: Any) -
         case "number":
             return _quotient(iv, tree.value)
         case "pi":
-            return +iv.pi
+            return _pi(iv)
         case "symbol":
             if tree.value not in box:
                 raise Rejected(f"{tree.value} has no interval")
@@ -151,7 +151,18 @@ def _exp(x: Any, iv: Any) -> Any:
     if not x.b <= _MOST_EXPONENT:
         raise Rejected(f"need exponents of at most {_MOST_EXPONENT}")
     # Below, the lower end is 0, lest an end have too many bits.
-    return iv.exp(x) if x.a >= -_MOST_EXPONENT else iv.mpf([0, iv.exp(iv.mpf(max(x.b, -_MOST_EXPONENT))).b])
+    if x.a >= -_MOST_EXPONENT:
+        return _wider(iv.exp(x), iv)
+    return iv.mpf([0, _wider(iv.exp(iv.mpf(max(x.b, -_MOST_EXPONENT))), iv).b])
+
+
+def _pi(iv: Any) -> Any:
+    return _wider(+iv.pi, iv)
+
+
+def _wider(x: Any, iv: Any) -> Any:
+    """The interval with 16 units in the last place more, as mpmath rounds approximations of exp and pi, not these."""
+    return x * (1 + iv.mpf([-1, 1]) * iv.mpf(2) ** (4 - iv.prec))
 
 
 def _power(base: Any, exponent: Fraction, iv: Any) -> Any:

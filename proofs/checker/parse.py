@@ -135,7 +135,7 @@ def _folded(tree: Tree) -> Tree:
     if any(part.kind != "number" for part in tree.parts):
         return tree
     if tree.kind == "sum":
-        return number(_small(sum(values)))
+        return number(_small(sum(values, Fraction(0))))
     if tree.kind == "product":
         return number(_small(_product(values)))
     if tree.value.denominator != 1 or (values[0] == 0 and tree.value < 0):

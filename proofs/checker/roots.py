@@ -32,16 +32,16 @@ def require_one_root(equations: Sequence[Tree], unknowns: Sequence[str], domain:
     if len(equations) != len(unknowns):
         raise Rejected(f"need as many equations as unknowns, got {len(equations)} and {len(unknowns)}")
     box = {name: rational_ends(domain, name) for name in domain}
-    for name in unknowns if digits is not None else ():
+    for name in unknowns:
         low, high = box[name]
-        if (high - low) * 10**digits > abs(low):
+        if digits is not None and (high - low) * 10**digits > abs(low):
             raise Rejected(f"the box of {name} has less than {digits} digits")
     _require_contraction(equations, unknowns, box)
 
 
 def _require_contraction(equations: Sequence[Tree], unknowns: Sequence[str], box: dict[str, Any]) -> None:
     wide = {name: interval(*ends) for name, ends in box.items()}
-    middles = {name: sum(box[name]) / 2 for name in unknowns}
+    middles = {name: (box[name][0] + box[name][1]) / 2 for name in unknowns}
     at_middle = {**wide, **{name: interval(x, x) for name, x in middles.items()}}
     everywhere: dict[Tree, Any] = {}
     for equation in equations:  # which has to be defined on all of the box

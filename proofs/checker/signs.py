@@ -57,7 +57,7 @@ def domain(texts: object) -> Domain:
 
 def _interval(value: object) -> Interval:
     ends = value[1:-1].split(",") if isinstance(value, str) else []
-    if len(ends) != 2 or value[0] not in "([" or value[-1] not in ")]":
+    if not isinstance(value, str) or len(ends) != 2 or value[0] not in "([" or value[-1] not in ")]":
         raise Rejected(f'need an interval as "(0, oo)", got {parse.quoted(value)}')
     low, high = _end(ends[0], "-oo"), _end(ends[1], "oo")
     found = Interval(low, high, value[0] == "(", value[-1] == ")")
