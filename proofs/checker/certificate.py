@@ -1,0 +1,197 @@
+"""The form of certificates: nodes, premises before what follows from them, and the claims that they prove."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
+from proofs.checker import parse
+from proofs.checker.rules import RULES
+from proofs.checker.signs import domain
+from proofs.checker.steps import Statement, Step
+from proofs.checker.trees import Rejected
+
+__all__ = ["check", "digest", "read", "statements"]
+
+_KEYS = frozenset({"theorem", "words", "versions", "digest", "proofs", "nodes"})
+_PROOF_KEYS = frozenset({"activation", "domain", "claims"})
+_NODE_KEYS = frozenset({"claim", "expression", "domain", "rule", "premises", "data"})
+_STATEMENT_KEYS = ("claim", "expression", "domain", "variable", "end")
+_CLAIM_KEYS: Mapping[str, tuple[frozenset[str], ...]] = {
+    "zero": (frozenset(),),
+    "positive": (frozenset(),),
+    "crossing": (frozenset({"variable"}),),
+    "vanishing": (frozenset({"variable", "end"}),),
+    "root": (frozenset({"variable"}), frozenset({"variable", "end"})),
+}
+_MOST_DIGITS = 40  # of a root; our intervals have 48
+
+
+def read(content: str) -> dict[str, Any]:
+    """The certificate of a JSON text in which no key comes twice, and no number is fractional or not finite."""
+    try:
+        found = json.loads(content, object_pairs_hook=_unique, parse_float=_no_float, parse_constant=_no_float)
+    except (json.JSONDecodeError, RecursionError, ValueError) as error:
+        raise error if isinstance(error, Rejected) else Rejected(f"cannot read the certificate: {error}") from error
+    return _mapping(found, "a certificate")
+
+
+def digest(certificate: Mapping[str, Any]) -> str:
+    """SHA-256 of the certificate without its digest, as JSON with sorted keys and no spaces, in hexadecimal."""
+    content = {key: value for key, value in certificate.items() if key != "digest"}
+    try:
+        canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise Rejected(f"the certificate is not JSON: {error}") from error
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def statements(certificate: Mapping[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
+    """What is proved, by activation and label: the claimed node's statement, as its texts.
+
+    Nothing but `check` says that it is; that it is what the theorem says is left to the reader.
+    """
+    nodes = certificate["nodes"]
+    return {
+        (proof["activation"], label): {key: nodes[place][key] for key in _STATEMENT_KEYS if key in nodes[place]}
+        for proof in certificate["proofs"]
+        for label, place in proof["claims"].items()
+    }
+
+
+def check(certificate: Mapping[str, Any]) -> None:
+    """Every node follows from those before it by its rule, and is used by a claim.
+
+    Raises Rejected, with the node and its rule, for the first that does not, and for what has another form.
+    """
+    _require_keys(certificate, "a certificate", _KEYS)
+    if certificate["digest"] != digest(certificate):
+        raise Rejected("the digest is not that of the certificate")
+    _require_texts(certificate, "theorem", "words")
+    for name, version in _mapping(certificate["versions"], "versions").items():
+        if not isinstance(version, str):
+            raise Rejected(f"need a text for the version of {name}, got {parse.quoted(version)}")
+    nodes = _list(certificate["nodes"], "nodes")
+    proved: list[Statement] = []
+    for place, node in enumerate(nodes):
+        rule = node.get("rule") if isinstance(node, Mapping) else None
+        try:
+            proved.append(_proved(node, proved))
+        except Rejected as error:
+            raise Rejected(f"node {place} ({parse.quoted(rule)}): {error}") from error
+        except (RecursionError, OverflowError, MemoryError) as error:
+            raise Rejected(f"node {place} ({parse.quoted(rule)}): too large: {type(error).__name__}") from error
+    _require_used(nodes, _claimed(certificate, len(nodes)))
+
+
+def _proved(node: object, before: Sequence[Statement]) -> Statement:
+    """The statement of a node, if it follows."""
+    fields = _mapping(node, "a node")
+    statement = _statement(fields)
+    rule = RULES.get(fields["rule"]) if isinstance(fields["rule"], str) else None
+    if rule is None:
+        raise Rejected(f"need one of the rules {', '.join(RULES)}")
+    if statement.claim not in rule.claims:
+        raise Rejected(f"the rule does not conclude {statement.claim}")
+    places = _list(fields["premises"], "premises")
+    for place in places:
+        if type(place) is not int or not 0 <= place < len(before):
+            raise Rejected(f"need premises among the {len(before)} nodes before, got {parse.quoted(place)}")
+    if rule.premises is not None and len(places) not in rule.premises:
+        raise Rejected(f"need {' or '.join(map(str, rule.premises))} premises, got {len(places)}")
+    data = _require_keys(fields["data"], "data", rule.data)
+    rule.check(Step(statement, [before[place] for place in places], data))
+    return statement
+
+
+def _statement(node: Mapping[str, Any]) -> Statement:
+    claim = node.get("claim")
+    if not isinstance(claim, str) or claim not in _CLAIM_KEYS:
+        raise Rejected(f"need one of the claims {', '.join(_CLAIM_KEYS)}, got {parse.quoted(claim)}")
+    _require_keys(node, "a node", *(_NODE_KEYS | more for more in _CLAIM_KEYS[claim]))
+    intervals = domain(node["domain"])
+    if claim == "root":
+        return Statement(
+            claim,
+            intervals,
+            equations=parse.equations(node["expression"]),
+            unknowns=parse.names(node["variable"]),
+            digits=_digits(node["end"]) if "end" in node else None,
+        )
+    variable = parse.name(node["variable"]) if "variable" in node else None
+    if variable is not None and variable not in intervals:
+        raise Rejected(f"{variable} has no interval")
+    end = parse.expression(node["end"]) if node.get("end", "oo") != "oo" else None
+    return Statement(claim, intervals, parse.expression(node["expression"]), variable, end)
+
+
+def _digits(value: object) -> int:
+    digits = parse.fraction(value)
+    if digits.denominator != 1 or not 0 <= digits <= _MOST_DIGITS:
+        raise Rejected(f"need a number of digits from 0 to {_MOST_DIGITS}, got {parse.quoted(value)}")
+    return int(digits)
+
+
+def _claimed(certificate: Mapping[str, Any], count: int) -> list[int]:
+    """The places of the claimed nodes."""
+    found: list[int] = []
+    activations: set[str] = set()
+    for proof in _list(certificate["proofs"], "proofs"):
+        fields = _require_keys(proof, "a proof", _PROOF_KEYS)
+        _require_texts(fields, "activation", "domain")
+        if fields["activation"] in activations:
+            raise Rejected(f"{fields['activation']} is proved twice")
+        activations.add(fields["activation"])
+        if not _mapping(fields["claims"], "claims"):
+            raise Rejected(f"{fields['activation']} has no claims")
+        for label, place in fields["claims"].items():
+            if type(place) is not int or not 0 <= place < count:
+                raise Rejected(f"need a node for the claim {label}, got {parse.quoted(place)}")
+            found.append(place)
+    return found
+
+
+def _require_used(nodes: Sequence[Mapping[str, Any]], claimed: Sequence[int]) -> None:
+    used = set(claimed)
+    for place in reversed(range(len(nodes))):
+        if place not in used:
+            raise Rejected(f"node {place} is used by no claim")
+        used |= set(nodes[place]["premises"])
+
+
+def _require_keys(value: object, what: str, *allowed: frozenset[str]) -> Mapping[str, Any]:
+    found = _mapping(value, what)
+    if found.keys() not in allowed:
+        raise Rejected(f"need {what} of {sorted(allowed[-1])}, got {sorted(map(str, found))}")
+    return found
+
+
+def _require_texts(fields: Mapping[str, Any], *keys: str) -> None:
+    for key in keys:
+        if not isinstance(fields[key], str):
+            raise Rejected(f"need a text for {key}, got {parse.quoted(fields[key])}")
+
+
+def _mapping(value: object, what: str) -> Any:
+    if not isinstance(value, Mapping):
+        raise Rejected(f"need {what} as a mapping, got {parse.quoted(value)}")
+    return value
+
+
+def _list(value: object, what: str) -> list[Any]:
+    if not isinstance(value, list) or (not value and what != "premises"):
+        raise Rejected(f"need a list of {what}, got {parse.quoted(value)}")
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise Rejected(f"a key comes twice among {[key for key, _ in pairs]}")
+    return found
+
+
+def _no_float(value: str) -> NoReturn:
+    raise Rejected(f"numbers of a certificate are texts, got {value}")
