@@ -26,7 +26,7 @@ Term = tuple[frozenset[tuple[Any, Fraction]], frozenset[Any]]
 Polynomial = dict[Term, Fraction]
 
 _CONSTANT: Term = (frozenset(), frozenset())
-_MOST_TERMS = 20_000
+_MOST_TERMS = 4_000
 _MOST_FACTORED = 10**9  # of numbers under roots: primes up to 31623 are tried
 
 

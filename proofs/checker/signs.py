@@ -162,24 +162,26 @@ def _require_bases(tree: Tree, intervals: Domain, allowed: Any) -> None:
 def signs(tree: Tree, intervals: Domain) -> frozenset[int]:
     """Signs that contain those of the tree's values on the domain, where it is defined.
 
-    By form, and if that leaves several, by form again with symbols counted from a finite end of their intervals.
+    By form, and while that leaves several, by form again with symbols counted from the lower, then from the upper ends
+    of their intervals, or from the other where that is infinite.
     """
     found = _Form(symbol_signs(intervals)).of(tree)
-    if len(found) > 1:
-        shifts, places = _shifts(intervals)
-        found &= _Form({**symbol_signs(intervals), **places}).of(substitute(tree, shifts))
+    for from_above in (False, True):
+        if len(found) > 1:
+            shifts, places = _shifts(intervals, from_above)
+            found &= _Form({**symbol_signs(intervals), **places}).of(substitute(tree, shifts))
     if not found:
         raise Rejected(f"{text(tree)} is nowhere defined")
     return found
 
 
-def _shifts(intervals: Domain) -> tuple[dict[str, Tree], Signs]:
+def _shifts(intervals: Domain, from_above: bool) -> tuple[dict[str, Tree], Signs]:
     """Each symbol as lo + x or hi - x, and the signs of x."""
     shifts: dict[str, Tree] = {}
     places: dict[str, frozenset[int]] = {}
     for name, i in intervals.items():
         step, end, is_open = symbol(name), i.low, i.low_open
-        if end is None:
+        if end is None or (from_above and i.high is not None):
             step, end, is_open = multiply(number(-1), step), i.high, i.high_open
         if end is not None:
             shifts[name] = add(end, step)
