@@ -10,8 +10,8 @@ from typing import Any
 from mpmath import MPContext
 
 from proofs.checker import parse
+from proofs.checker.domains import Domain
 from proofs.checker.intervals import bounds, enclosure, interval
-from proofs.checker.signs import Domain
 from proofs.checker.trees import Rejected, Tree, text
 
 __all__ = ["rational_ends", "require_positive_on_boxes"]

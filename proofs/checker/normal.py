@@ -9,14 +9,24 @@ another reason is not seen to be.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 from itertools import product
 from typing import Any, final
 
 from proofs.checker.trees import PI, Rejected, Tree, add, call, multiply, number, power, symbol
 
-__all__ = ["Normal", "Polynomial", "Signs", "Term", "as_tree", "is_zero", "minus_polynomial", "times"]
+__all__ = [
+    "Normal",
+    "Polynomial",
+    "Signs",
+    "Term",
+    "as_tree",
+    "is_zero",
+    "minus_polynomial",
+    "times",
+    "without_denominators",
+]
 
 Signs = Mapping[str, frozenset[int]]  # the signs a symbol may have, of -1, 0 and 1
 
@@ -80,6 +90,8 @@ class Normal:
             if exponent < 0:
                 raise Rejected("a sum that is 0 stands under a negative power")
             return {}
+        if exponent.denominator != 1:
+            base = _over_denominators(base)
         if len(base) == 1 and (exponent.denominator == 1 or self._splits(*next(iter(base.items())))):
             return _monomial_power(*next(iter(base.items())), exponent)
         return {(frozenset({(("sum", frozenset(base.items())), exponent)}), frozenset()): Fraction(1)}
@@ -91,7 +103,13 @@ class Normal:
     def _not_negative(self, atom: Any, exponent: Fraction) -> bool:
         if atom[0] == "symbol":
             return -1 not in self._signs.get(atom[1], frozenset({-1}))
-        return atom[0] != "sum" or exponent.denominator != 1
+        return atom[0] != "sum" or exponent.denominator != 1 or self._has_no_negative_term(dict(atom[1]))
+
+    def _has_no_negative_term(self, polynomial: Polynomial) -> bool:
+        return all(
+            c > 0 and all(e % 2 == 0 or self._not_negative(atom, e) for atom, e in powers)
+            for (powers, _), c in polynomial.items()
+        )
 
     def _erfc(self, argument: Polynomial) -> Polynomial:
         if not argument:
@@ -131,16 +149,40 @@ def _cancels(group: Polynomial) -> bool:
     if not loose:
         return not group
     # The deepest sum last: what it is made of comes out of it.
-    atom = max(loose, key=_depth)
-    least = min(*_exponents(group, atom), Fraction(0))
+    return vanishes(_lifted(group, max(loose, key=_depth)))
+
+
+def without_denominators(polynomial: Polynomial, positive: Callable[[Polynomial], bool]) -> Polynomial:
+    """The terms, times powers of those sums below them that are seen to be positive."""
+    while loose := [atom for atom in _sums(polynomial) if min(_exponents(polynomial, atom), default=0) < 0]:
+        seen = [atom for atom in loose if positive(dict(atom[1]))]
+        if not seen:
+            break
+        polynomial = _lifted(polynomial, max(seen, key=_depth))
+    return polynomial
+
+
+def _over_denominators(polynomial: Polynomial) -> Polynomial:
+    """The terms over a common denominator, if that leaves one: 1 - (1 - x)^2/(1 + x)^2 is 4 x/(1 + x)^2."""
+    above, below = polynomial, _constant(Fraction(1))
+    while loose := [atom for atom in _sums(above) if min(_exponents(above, atom), default=0) < 0]:
+        atom = max(loose, key=_depth)
+        below = times(below, {(frozenset({(atom, min(_exponents(above, atom)))}), frozenset()): Fraction(1)})
+        above = _lifted(above, atom)
+    return times(above, below) if len(above) == 1 else polynomial
+
+
+def _lifted(polynomial: Polynomial, atom: Any) -> Polynomial:
+    """The terms times [P]^k, with the least k >= 0 that leaves no negative power of P; whole powers multiplied out."""
+    least = min(*_exponents(polynomial, atom), Fraction(0))
     result: Polynomial = {}
-    for (powers, _), coefficient in group.items():
+    for (powers, exponential), coefficient in polynomial.items():
         exponent = dict(powers).get(atom, Fraction(0)) - least
         whole = exponent.numerator // exponent.denominator
         left = {(atom, exponent - whole)} if exponent != whole else set()
         rest = frozenset({p for p in powers if p[0] != atom} | left)
-        _add_to(result, times({(rest, frozenset()): coefficient}, _whole_power(dict(atom[1]), whole)))
-    return vanishes(result)
+        _add_to(result, times({(rest, exponential): coefficient}, _whole_power(dict(atom[1]), whole)))
+    return result
 
 
 def _sums(polynomial: Polynomial) -> set[Any]:

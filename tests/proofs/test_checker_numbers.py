@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from proofs.checker import Rejected, parse
 from proofs.checker.boxes import require_positive_on_boxes
+from proofs.checker.domains import domain, require_covered, symbol_signs
 from proofs.checker.intervals import BITS, bounds, enclosure, erfc, interval
 from proofs.checker.limits import require_vanishing
 from proofs.checker.normal import Normal, as_tree, is_zero
-from proofs.checker.signs import domain, require_covered, require_defined, require_smooth, signs, symbol_signs
+from proofs.checker.signs import require_defined, require_smooth, signs
 from proofs.checker.trees import ZERO, derivative, minus, substitute
 
 HALVES = domain({"x": "(0, oo)", "y": "[0, oo)", "z": "(-oo, oo)"})
