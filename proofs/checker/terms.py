@@ -7,7 +7,8 @@ from fractions import Fraction
 from itertools import product
 from typing import Any, final
 
-from proofs.checker.normal import Normal, Polynomial, Signs, Term, minus_polynomial, without_denominators
+from proofs.checker.normal import Normal, Signs
+from proofs.checker.polynomials import Polynomial, Term, minus_polynomial, without_denominators
 from proofs.checker.trees import Tree
 
 __all__ = ["ANY", "NOT_NEGATIVE", "POSITIVE", "Terms", "added", "multiplied", "negated", "raised"]

@@ -330,6 +330,7 @@ def without(key):
         (lambda c: c.update(proofs=[]), "need a list of proofs"),
         (lambda c: c["nodes"].append(c["nodes"][0]), "is used by no claim"),
         (lambda c: c["proofs"].append(c["proofs"][0]), "is proved twice"),
+        (lambda c: c["proofs"].append({**c["proofs"][0], "domain": "elsewhere"}), "is claimed twice"),
         (lambda c: c["proofs"][0].update(claims={}), "has no claims"),
         (lambda c: c["proofs"][0].update(note="x"), "need a proof of"),
         (lambda c: c["proofs"][0]["claims"].update(gap=10**6), "need a node for the claim gap"),

@@ -123,6 +123,9 @@ def test_what_is_multiplied_out_is_the_same(text, other):
         ("sqrt(1 + x)**3 - sqrt(1 + x) - x*sqrt(1 + x)", True),
         ("1/sqrt(1 + x) - sqrt(1 + x)/(1 + x)", True),
         ("1/(1 + 1/(1 + x)) - (1 + x)/(2 + x)", True),
+        ("sqrt(1 - (1 - x)**2/(1 + x)**2) - 2*sqrt(x)/(1 + x)", True),
+        ("sqrt(1 - (1 - z**2)**2/(1 + z**2)**2) - 2*z/(1 + z**2)", False),  # of the other sign for z < 0
+        ("sqrt((1 + z)**(-2)) - 1/(1 + z)", False),
         ("x - x*(1 + 10**(-40))", False),
     ],
 )
@@ -148,6 +151,14 @@ def test_identities(text, zero):
         ("x*erfc(x + y) - x*erfc(y)", {-1}),
         ("erf(x)", {1}),
         ("erfc(x) - 2*erfc(x + y)", {-1, 0, 1}),
+        ("exp(x) + exp(y) - 2", {1}),
+        ("3*exp(x) - 2*exp(-x) - 1", {1}),
+        ("3*exp(x) - 2*exp(-x) - 2", {-1, 0, 1}),
+        ("exp(z) - 2*exp(z - y)", {-1, 0, 1}),
+        ("2*exp(z - y) - 2*exp(z)", {-1, 0}),
+        ("z*exp(x) - z", {-1, 0, 1}),
+        ("x/(1 + x) - 1", {-1}),
+        ("x/(1 + z) - 1", {-1, 0, 1}),
         ("3 - pi", {-1}),
         ("sqrt(2)*sqrt(3) - sqrt(6)", {0}),
         ("exp(-z)", {1}),
@@ -165,6 +176,29 @@ def test_signs_by_form_count_from_the_ends_of_intervals():
     assert signs(parse.expression("1 - u"), places) == {1}
     assert signs(parse.expression("v**3"), places) == {-1}
     assert signs(parse.expression("2 + v"), places) == {1}
+    assert signs(parse.expression("tau*(tau + exp(-u))*exp(tau) - 3"), places) == {1}
+
+
+def test_signs_by_form_between_two_ends():
+    places = domain({"a": "(-1, 1)", "b": "[0, 1]", "c": "(0, 1]", "x": "(0, oo)"})
+    assert signs(parse.expression("1 - a**2"), places) == {1}
+    assert signs(parse.expression("x - x*a**2 + x**2"), places) == {1}
+    assert signs(parse.expression("1/2 - a**2"), places) == {-1, 0, 1}
+    assert signs(parse.expression("b - b**2"), places) == {0, 1}
+    assert signs(parse.expression("c**2 - c"), places) == {-1, 0}
+    assert signs(parse.expression("1 - a*b"), places) == {0, 1}  # 1 only, but b = 1 is a limit there
+    assert signs(parse.expression("1 - b*c"), places) == {0, 1}
+
+
+@given(text=TEXTS, place=POINTS)
+def test_signs_hold_between_two_ends(text, place):
+    """As x, y and z are at most 4 there, and more than -5."""
+    places = domain({"x": "(0, 4]", "y": "[0, 4]", "z": "(-5, 4]"})
+    tree = parse.expression(f"{text} - z**2/3")
+    low, high = bounds(enclosure(tree, {name: point(value) for name, value in place.items()}))
+    allowed = signs(tree, places)
+    assert not (low > 0 and 1 not in allowed)
+    assert not (high < 0 and -1 not in allowed)
 
 
 def test_definedness_is_seen_before_anything_cancels():
