@@ -13,8 +13,9 @@ from gpsym.formula import TAU, M, Q
 from gpsym.special import density, tail
 from proofs.checker import Rejected, check, digest, read, statements
 from proofs.checker.rules import RULES
-from proofs.logic import balls, domain, rules
+from proofs.logic import balls, rules
 from proofs.logic.certificate import nodes
+from proofs.logic.statements import domain
 
 X = sp.Symbol("x", positive=True)
 LINE = domain({X: "(0, oo)"})
@@ -56,7 +57,7 @@ def numbers():
     start = {TAU: 1.036, X: 0.98, Q: 0.95}
     return {
         "boxes": balls.on_boxes(places, tail(1 / sp.sqrt(Q)) - tail((1 + M) / sp.sqrt(Q))),
-        "root": balls.root_near((), equations[:1], {TAU: start[TAU]}, 12),
+        "root": balls.root_near(equations[:1], {TAU: start[TAU]}, 12),
         "roots": balls.root(domain({half: "[19/10, 2]", X: "[1, 2]"}), [X**2 - half], [X]),
     }
 
