@@ -24,10 +24,11 @@ from fractions import Fraction
 from functools import cache
 from typing import Any
 
-import numpy as np
 import sympy as sp
 from scipy.optimize import brentq
 
+from gpsym import edge_of_chaos
+from gpsym.bifurcation import flat_slope
 from gpsym.formula import TAU, M, Q
 from proofs.logic.balls import root_near
 from proofs.logic.rules import combination, from_end, increasing, instance, multiple, valley
@@ -133,28 +134,12 @@ def _equations(found: Quantities, slope: str) -> sp.Tuple:
 @cache
 def level(name: str, slope: str) -> Proof:
     """Where V''(q*) = 0 at a slope, a decimal: tau, m and the sparsity in boxes of 10 digits, q* = 1."""
-    found = quantities(name)
-    tau, m = _near(float(Fraction(slope)))
-    start = {TAU: tau, M: m, SPARSITY: float(found.zeros.subs(Q, 1).evalf(15, subs={TAU: tau}))}
-    return root_near(_equations(found, slope), start, DIGITS)
-
-
-def _near(slope: float) -> tuple[float, float]:
-    """About where V''(q*) = 0 at a slope, by 3 above, the integral on a grid."""
-    v = (np.arange(2000) + 0.5) / 2000
-
-    def exponent(r: Any) -> Any:
-        g = 2 * (1 + r) ** 2 / (2 + r)
-        return brentq(lambda c: np.expm1(c) - g * c, 1e-12, 2 * np.log(g) + 10)
-
-    def excess(log_r: float) -> Any:
-        r = np.exp(log_r)
-        return 1 - 1 / np.mean(np.exp(exponent(r) * (1 - v) * (1 + r / (2 + r) * v))) - slope
-
-    log_r: Any = brentq(excess, -10, 10)
-    r = np.exp(log_r)
-    tau = np.sqrt(2 * exponent(r) / (r * (2 + r)))
-    return tau, r * tau
+    x, least = float(Fraction(slope)), 1e-6 if name == "clipped-soft-threshold" else 0.5 + 1e-6
+    sparsity: Any = brentq(lambda s: flat_slope(name, s) - x, least, 0.999)
+    near = edge_of_chaos(name, sparsity=sparsity, slope=x)
+    assert near.tau is not None, "a clipped activation has a threshold"
+    assert near.m is not None, "and a clip level"
+    return root_near(_equations(quantities(name), slope), {TAU: near.tau, M: near.m, SPARSITY: sparsity}, DIGITS)
 
 
 THEOREM = Theorem(

@@ -23,9 +23,9 @@ from fractions import Fraction
 from functools import cache
 from typing import Any
 
-import numpy as np
 import sympy as sp
 
+from gpsym import bifurcation, edge_of_chaos
 from gpsym.formula import TAU, M, Q
 from proofs.logic.balls import root_near
 from proofs.logic.rules import combination, from_end, increasing, multiple, valley, vanishes
@@ -117,28 +117,13 @@ def _equations(found: Quantities, sparsity: str) -> sp.Tuple:
 @cache
 def fold(name: str, sparsity: str) -> Proof:
     """The fold of an activation at a sparsity, a decimal: tau, m, q and the slope in boxes of 10 digits, q* = 1."""
-    found = quantities(name)
-    tau, m, q = _near(found, float(Fraction(sparsity)))
-    at = {TAU: tau, M: m, Q: 1}
-    slope = float((found.slope / found.gradient).evalf(15, subs=at))
-    start = {TAU: tau, M: m, Q: q, SLOPE: slope}
-    return root_near(_equations(found, sparsity), start, DIGITS)
-
-
-def _near(found: Quantities, sparsity: float) -> tuple[float, float, float]:
-    """About where the fold is: m halved between N < 0 on a grid of q and N > 0 somewhere on it."""
-    from scipy.special import erfcinv
-
-    tau = float(np.sqrt(2) * erfcinv(2 * (1 - sparsity) / found.sides))
-    q = 1 + np.geomspace(1e-3, 1e6, 4000)
-    n = sp.lambdify((M, Q), found.excess.subs(TAU, tau), ["scipy", "numpy"])
-    low, high = 1e-3, 60.0
-    if not np.max(n(high, q)) > 0:
+    near = bifurcation.fold(name, float(Fraction(sparsity)))
+    if near is None:
         raise Open(f"no fold was seen at sparsity {sparsity}")
-    for _ in range(60):
-        m = (low + high) / 2
-        low, high = (low, m) if np.max(n(m, q)) > 0 else (m, high)
-    return tau, high, float(q[np.argmax(n(high, q))])
+    tau = edge_of_chaos(name, sparsity=float(Fraction(sparsity)), m=near.m).tau
+    assert tau is not None, "a clipped activation has a threshold"
+    start = {TAU: tau, M: near.m, Q: near.q, SLOPE: near.slope}
+    return root_near(_equations(quantities(name), sparsity), start, DIGITS)
 
 
 THEOREM = Theorem(
