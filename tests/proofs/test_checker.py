@@ -13,8 +13,9 @@ from gpsym.formula import TAU, M, Q
 from gpsym.special import density, tail
 from proofs.checker import Rejected, check, digest, read, statements
 from proofs.checker.rules import RULES
-from proofs.logic import balls, domain, rules
+from proofs.logic import balls, rules
 from proofs.logic.certificate import nodes
+from proofs.logic.statements import domain
 
 X = sp.Symbol("x", positive=True)
 LINE = domain({X: "(0, oo)"})
