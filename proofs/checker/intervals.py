@@ -15,7 +15,7 @@ from mpmath.ctx_iv import MPIntervalContext
 
 from proofs.checker.trees import Rejected, Tree
 
-__all__ = ["BITS", "bounds", "context", "enclosure", "erfc", "interval"]
+__all__ = ["BITS", "bounds", "context", "enclosure", "erf_series", "erfc", "interval"]
 
 BITS = 160  # of intervals: 48 digits, for boxes of roots of up to 20
 _MOST_EXPONENT = 2**16  # of exponentials: their ends as fractions have 10^5 bits
@@ -87,7 +87,7 @@ def _erfc_at(x: Fraction, bits: int) -> Any:
 def _by_series(x: Fraction, bits: int) -> Any:
     p = bits + ceil(x * x * Fraction(3, 2)) + 32  # 3/2 > 1/ln 2
     iv = context(p)
-    low, high = _series(x, p)
+    low, high = erf_series(x, p)
     total = iv.mpf([_quotient(iv, Fraction(low, 2**p)).a, _quotient(iv, Fraction(high, 2**p)).b])
     return _rounded(1 - 2 / iv.sqrt(_pi(iv)) * _exp(-_quotient(iv, x * x), iv) * total, bits)
 
@@ -96,8 +96,8 @@ def _rounded(x: Any, bits: int) -> Any:
     return +context(bits).make_mpf(x._mpi_)
 
 
-def _series(x: Fraction, p: int) -> tuple[int, int]:
-    """Integers around 2^p sum_n t_n."""
+def erf_series(x: Fraction, p: int) -> tuple[int, int]:
+    """Integers around 2^p sum_n t_n, the sum in `erfc`."""
     twice = 2 * x * x
     low, high = _floor(x, p), -_floor(-x, p)
     ratio_low, ratio_high = _floor(twice, p), -_floor(-twice, p)

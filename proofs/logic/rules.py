@@ -13,7 +13,7 @@ from typing import Any
 import sympy as sp
 
 from gpsym.equality import Equal, equal, normal_form
-from proofs.logic.signs import sign
+from proofs.logic.signs import defined, sign
 from proofs.logic.statements import Claim, Domain, Open, Proof, Statement
 
 __all__ = [
@@ -36,7 +36,7 @@ _NOT_POSITIVE = frozenset({"-", "0-", "0"})
 def identity(domain: Domain, expression: Any) -> Proof:
     """expression = 0, by its normal form."""
     _require_zero(expression)
-    return Proof(Statement("zero", expression, domain), "identity")
+    return _proof(Statement("zero", expression, domain), "identity")
 
 
 def combination(
@@ -62,7 +62,7 @@ def combination(
     if "+" not in signs:
         raise Open(f"that {expression} may be 0 was not excluded")
     data = {"rest": shown, "coefficients": [c for c, _ in terms]}
-    return Proof(Statement("positive", expression, domain), "combination", tuple(p for _, p in terms), data)
+    return _proof(Statement("positive", expression, domain), "combination", tuple(p for _, p in terms), data)
 
 
 def instance(lemma: Proof, domain: Domain, values: Mapping[sp.Symbol, Any]) -> Proof:
@@ -71,9 +71,11 @@ def instance(lemma: Proof, domain: Domain, values: Mapping[sp.Symbol, Any]) -> P
         raise Open(f"an instance of a statement of {lemma.statement.claim} is not defined")
     for symbol, interval in lemma.statement.domain:
         value = values.get(symbol, symbol)
+        if not defined(value, domain):
+            raise Open(f"that {value} is a number everywhere was not seen")
         _require_inside(value, interval, domain)
     expression = lemma.expression.subs(dict(values), simultaneous=True)
-    return Proof(Statement(lemma.statement.claim, expression, domain), "instance", (lemma,), {"values": dict(values)})
+    return _proof(Statement(lemma.statement.claim, expression, domain), "instance", (lemma,), {"values": dict(values)})
 
 
 def vanishes(domain: Domain, expression: Any, variable: sp.Symbol, end: Any) -> Proof:
@@ -85,10 +87,13 @@ def vanishes(domain: Domain, expression: Any, variable: sp.Symbol, end: Any) -> 
     power of y is negative, as erfc <= 2.
     It is 0 where a symbol that is a factor is 0, so that such symbols count as > 0.
     """
+    interval = dict(domain)[variable]
+    if (interval.end if end == sp.oo else interval.start) != end or end in interval:
+        raise Open(f"{end} is no open end of {interval}")
     for term in terms_at(expression, variable, end):
         if not _term_vanishes(term, variable, domain):
             raise Open(f"that {term} vanishes as {variable} -> oo was not seen")
-    return Proof(Statement("vanishing", expression, domain, variable, end), "vanishes")
+    return _proof(Statement("vanishing", expression, domain, variable, end), "vanishes")
 
 
 def from_end(
@@ -112,7 +117,7 @@ def from_end(
     _require_premise(slope, "positive", domain)
     _require_zero(direction * sp.diff(expression, variable) - slope.expression)
     premises, data = _boundary(domain, expression, variable, end, boundary, _NOT_NEGATIVE)
-    return Proof(
+    return _proof(
         Statement("positive", expression, domain), "from_end", (slope, *premises), {"variable": variable, **data}
     )
 
@@ -121,7 +126,7 @@ def increasing(domain: Domain, expression: Any, variable: sp.Symbol, slope: Proo
     """expression crosses from - to + along x, because its derivative is > 0."""
     _require_premise(slope, "positive", domain)
     _require_zero(sp.diff(expression, variable) - slope.expression)
-    return Proof(Statement("crossing", expression, domain, variable), "increasing", (slope,))
+    return _proof(Statement("crossing", expression, domain, variable), "increasing", (slope,))
 
 
 def multiple(domain: Domain, expression: Any, factor: Any, premise: Proof) -> Proof:
@@ -130,7 +135,7 @@ def multiple(domain: Domain, expression: Any, factor: Any, premise: Proof) -> Pr
     _require_zero(expression - factor * premise.expression)
     _require_positive(factor, domain)
     statement = Statement("crossing", expression, domain, premise.statement.variable)
-    return Proof(statement, "multiple", (premise,), {"factor": factor})
+    return _proof(statement, "multiple", (premise,), {"factor": factor})
 
 
 def valley(domain: Domain, expression: Any, slope: Proof) -> Proof:
@@ -142,7 +147,7 @@ def valley(domain: Domain, expression: Any, slope: Proof) -> Proof:
     _require_zero(sp.diff(expression, variable) - slope.expression)
     end = dict(domain)[variable].start
     premises, data = _boundary(domain, expression, variable, end, None, _NOT_POSITIVE)
-    return Proof(Statement("crossing", expression, domain, variable), "valley", (slope, *premises), data)
+    return _proof(Statement("crossing", expression, domain, variable), "valley", (slope, *premises), data)
 
 
 def hump(domain: Domain, expression: Any, slope: Proof, boundary: Proof | None = None) -> Proof:
@@ -151,7 +156,7 @@ def hump(domain: Domain, expression: Any, slope: Proof, boundary: Proof | None =
     slope  proves that minus its derivative crosses from - to +.
     """
     variable, premises, data = _falling_to(domain, expression, slope, boundary)
-    return Proof(Statement("crossing", expression, domain, variable), "hump", (slope, *premises), data)
+    return _proof(Statement("crossing", expression, domain, variable), "hump", (slope, *premises), data)
 
 
 def ridge(domain: Domain, expression: Any, slope: Proof, boundary: Proof | None = None) -> Proof:
@@ -162,7 +167,14 @@ def ridge(domain: Domain, expression: Any, slope: Proof, boundary: Proof | None 
     variable, premises, data = _falling_to(domain, expression, slope, boundary)
     _, start = _boundary(domain, expression, variable, dict(domain)[variable].start, None, _NOT_NEGATIVE)
     data |= {"variable": variable, "start": start["limit"]}
-    return Proof(Statement("positive", expression, domain), "ridge", (slope, *premises), data)
+    return _proof(Statement("positive", expression, domain), "ridge", (slope, *premises), data)
+
+
+def _proof(statement: Statement, rule: str, premises: tuple[Proof, ...] = (), data: dict | None = None) -> Proof:
+    """What a rule concludes, where the expression is defined."""
+    if not defined(statement.expression, statement.domain):
+        raise Open(f"that {statement.expression} is defined and smooth everywhere was not seen")
+    return Proof(statement, rule, premises, data or {})
 
 
 def terms_at(expression: Any, variable: sp.Symbol, end: Any) -> tuple[Any, ...]:
@@ -170,7 +182,7 @@ def terms_at(expression: Any, variable: sp.Symbol, end: Any) -> tuple[Any, ...]:
     if end not in (0, sp.oo):
         raise Open(f"a limit at {end} is not defined; put the value in, or count from there")
     moved = expression.subs(variable, 1 / variable) if end == 0 else expression
-    return sp.Add.make_args(sp.expand(sp.powdenest(sp.expand(moved), force=True)))
+    return sp.Add.make_args(sp.expand(moved))
 
 
 def _falling_to(
@@ -190,7 +202,10 @@ def _boundary(
     boundary: Proof | None,
     allowed: Set[str],
 ) -> tuple[tuple[Proof, ...], dict]:
-    """The premises and data that show the value of the expression at an end of x to have an allowed sign."""
+    """The premises and data that show the value of the expression at an end of x to have an allowed sign.
+
+    Where the end belongs to the interval that sign must be strict.
+    """
     rest = tuple((s, i) for s, i in domain if s != variable)
     if boundary is None:
         value = expression.subs(variable, end)
@@ -205,6 +220,8 @@ def _boundary(
         limit = normal_form(expression - statement.expression)
         if variable in limit.free_symbols:
             raise Open(f"{limit} still depends on {variable}")
+    if end in dict(domain)[variable]:
+        allowed = allowed - {"0+", "0", "0-"}  # there it is the value
     if sign(limit, rest) not in allowed:
         raise Open(f"the sign of {limit}, at {variable} = {end}, is open")
     return () if boundary is None else (boundary,), {"end": end, "limit": limit}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import reduce
 from typing import Any, Literal
 
@@ -10,7 +10,7 @@ import sympy as sp
 
 from proofs.logic.statements import Domain
 
-__all__ = ["sign"]
+__all__ = ["defined", "sign"]
 
 Sign = Literal["+", "0+", "-", "0-", "0", "?"]
 
@@ -18,30 +18,57 @@ _OPPOSITE: dict[Sign, Sign] = {"+": "-", "-": "+", "0+": "0-", "0-": "0+", "0": 
 
 
 def sign(expression: Any, domain: Domain) -> Sign:
-    """+ for > 0, 0+ for >= 0, - for < 0, 0- for <= 0, 0 for 0, and ? for not seen.
+    """+ for > 0, 0+ for >= 0, - for < 0, 0- for <= 0, 0 for 0, and ? for not seen; where the expression is defined.
 
-    Symbols are first counted from a finite end of their interval, in each factor from the one that shows a sign.  Then
-    sums of one sign have it, products and powers follow from their factors, exp and erfc are positive, and
-    exp(u) - 1 has the sign of u.
+    Sums of one sign have it, products and powers follow from their factors, exp and erfc are positive, and
+    exp(u) - 1 has the sign of u.  Symbols are counted from an end of their interval, x = lo + t or hi - t with t > 0,
+    or from both, x = (lo + hi t) / (1 + t), in each factor as it shows a sign.
     """
     if expression.is_Mul:
         return reduce(_product, (sign(factor, domain) for factor in expression.args), "+")
-    from_start = _counted(expression, domain, (False, True))
-    return from_start if from_start != "?" else _counted(expression, domain, (True, False))
+    ways = (_counted(expression, domain, way) for way in (_from_start, _from_end, _between))
+    return next((found for found in ways if found != "?"), "?")
 
 
-def _counted(expression: Any, domain: Domain, ends: tuple[bool, bool]) -> Sign:
-    """The sign with symbols counted from the first of these ends (False: left) that is finite."""
+def defined(expression: Any, domain: Domain) -> bool:
+    """Whether the expression is seen to be real and smooth on the domain: its symbols have intervals there, what
+    stands under a negative power is not 0, and what stands under a root is > 0."""
+    return expression.free_symbols <= {symbol for symbol, _ in domain} and all(
+        sign(power.base, domain) in (("+", "-") if power.exp.is_Integer else ("+",))
+        for power in expression.atoms(sp.Pow)
+        if power.exp.is_Rational and not (power.exp.is_Integer and power.exp > 0) and power.base.free_symbols
+    )
+
+
+def _from_start(interval: Any, step: sp.Dummy) -> tuple[Any, bool] | None:
+    """(x in terms of the step, whether the step is not 0); None where the interval has no such end."""
+    return (interval.start + step, interval.left_open) if interval.start.is_finite else _from_end(interval, step)
+
+
+def _from_end(interval: Any, step: sp.Dummy) -> tuple[Any, bool] | None:
+    if interval.end.is_finite:
+        return interval.end - step, interval.right_open
+    return (interval.start + step, interval.left_open) if interval.start.is_finite else None
+
+
+def _between(interval: Any, step: sp.Dummy) -> tuple[Any, bool] | None:
+    if not (interval.start.is_finite and interval.end.is_finite):
+        return _from_start(interval, step)
+    if not interval.right_open:
+        return None
+    return (interval.start + interval.end * step) / (1 + step), interval.left_open
+
+
+def _counted(expression: Any, domain: Domain, way: Callable[[Any, sp.Dummy], tuple[Any, bool] | None]) -> Sign:
     shifts, places = {}, {}
     for symbol, interval in domain:
         step = sp.Dummy(symbol.name, real=True)
-        for right in ends:
-            end = interval.end if right else interval.start
-            if end.is_finite:
-                shifts[symbol] = end - step if right else end + step
-                places[step] = "+" if (interval.right_open if right else interval.left_open) else "0+"
-                break
-    return _sign(expression.subs(shifts) if shifts else expression, places)
+        found = way(interval, step)
+        if found is not None:
+            shifts[symbol], strict = found
+            places[step] = "+" if strict else "0+"
+    moved = expression.subs(shifts)
+    return _sign(sp.factor(moved) if way is _between and moved.is_rational_function() else moved, places)
 
 
 def _sign(e: Any, symbols: dict[sp.Symbol, Sign]) -> Sign:

@@ -38,6 +38,12 @@ class Statement:
     variable: Any = None
     end: Any = None
 
+    def __post_init__(self) -> None:
+        for symbol, interval in self.domain:
+            least = sp.Interval.open(0, sp.oo) if symbol.is_positive else sp.Interval(0, sp.oo)
+            if symbol.is_nonnegative and not interval.is_subset(least):
+                raise Open(f"{symbol} is declared to lie in {least}, which does not contain {interval}")
+
     @property
     def sympy(self) -> Any:
         """The statement as a SymPy object; crossing and vanishing as functions of the name."""

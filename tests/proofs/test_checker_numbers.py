@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from proofs.checker import Rejected, parse
 from proofs.checker.boxes import require_positive_on_boxes
 from proofs.checker.domains import domain, require_covered, symbol_signs
-from proofs.checker.intervals import BITS, bounds, enclosure, erfc, interval
+from proofs.checker.intervals import BITS, bounds, enclosure, erf_series, erfc, interval
 from proofs.checker.limits import require_vanishing
 from proofs.checker.normal import Normal, as_tree, is_zero
 from proofs.checker.signs import require_defined, require_smooth, signs
@@ -292,6 +292,13 @@ def test_erfc_is_sharp_where_the_method_changes_and_far_out(x):
     low, high = bounds(erfc(point(x)))
     assert 0 < low <= high <= 2
     assert high - low <= high / 2 ** (BITS - 8)
+
+
+@given(x=st.fractions(0, 6, max_denominator=20), p=st.integers(4, 40))
+def test_the_series_of_erf_is_between_its_bounds(x, p):
+    low, high = (NUMBERS.mpf(bound) / 2**p for bound in erf_series(x, p))
+    number = NUMBERS.mpf(x.numerator) / x.denominator
+    assert low <= NUMBERS.erf(number) * NUMBERS.exp(number**2) * NUMBERS.sqrt(NUMBERS.pi) / 2 <= high
 
 
 def test_erfc_far_beyond_is_between_its_bounds():

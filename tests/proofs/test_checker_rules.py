@@ -265,6 +265,8 @@ def test_increasing_and_multiple_fail():
     assert_rejected(rising, increasing("1 - x", LINE), why="= 0 was not seen")
     assert_rejected(rising, increasing("sqrt(x**2)", {"x": "(-oo, oo)"}), why="may leave|not covered")
     assert_rejected(by_form("1", {"x": "(0, 1)"}), increasing("x", LINE), why="not covered")
+    everywhere = {"x": "(-oo, oo)"}
+    assert_rejected(by_form("1", everywhere), increasing("x + sqrt(x**2) - sqrt(x**2)", everywhere), why="or smooth")
     assert_rejected(rising, crossing, multiple("1 - x", LINE, "-1"), why="> 0 was not seen")
     assert_rejected(rising, crossing, multiple("y*x - y", {**LINE, "y": "[0, 1]"}, "y"), why="> 0 was not seen")
     assert_rejected(rising, crossing, multiple("x - 2", LINE, "1"), why="= 0 was not seen")
@@ -395,6 +397,7 @@ def test_root():
         ("(x**2 - 9,)", "(x,)", {"x": "[1, 2]"}, None, "no single root"),
         ("(x**2 - 2,)", "(x,)", {"x": "[-2, 2]"}, None, "no single root"),
         ("((x - 1)**2,)", "(x,)", {"x": "[1/2, 3/2]"}, None, "no single root"),
+        ("(x**3 - x,)", "(x,)", {"x": "[-2, 2]"}, None, "no single root"),  # three, and steep in the middle
         ("(x - 1,)", "(x,)", {"x": "[1, 2]"}, None, "no single root"),  # at an end
         ("(x**2 - a,)", "(x,)", {"x": "[1, 2]", "a": "[1/2, 3]"}, None, "no single root"),
         ("(x**2 - 2,)", "(x,)", {"x": "[1414/1000, 1415/1000]"}, "4", "less than 4 digits"),

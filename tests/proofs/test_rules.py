@@ -84,8 +84,42 @@ def test_vanishes_refuses(expression):
 def test_vanishes_at_zero_and_where_a_factor_is_zero():
     assert vanishes(HALF_LINE, X * sp.erfc(1 / X) + sp.exp(-1 / X) / X, X, sp.S.Zero)
     assert vanishes(domain({X: "(0, oo)", Y: "[0, oo)"}), Y * sp.exp(-X * Y), X, sp.oo)
-    with refused("a limit at 1 is not defined"):
+    with refused("1 is no open end"):
         vanishes(HALF_LINE, X - 1, X, sp.S.One)
+    with refused("0 is no open end"):
+        vanishes(domain({X: "(-oo, 0)"}), sp.exp(-1 / X), X, sp.S.Zero)
+    with refused("oo is no open end"):
+        vanishes(domain({X: "(2, 3)"}), sp.exp(-X), X, sp.oo)
+
+
+def test_what_is_not_defined_everywhere_is_not_concluded():
+    for where, expression in ((CLOSED, sp.exp(-1 / X)), (LINE, sp.exp(sp.sqrt(X))), (HALF_LINE, Y**2 + 1)):
+        with refused("is defined and smooth everywhere was not seen"):
+            combination(where, expression, rest=expression)
+    with refused("is defined"):
+        identity(LINE, (X**2 - 1) / (X - 1) - X - 1)
+    lemma = combination(LINE, X**2 + 1)
+    with refused(r"that sqrt\(y\) is a number everywhere was not seen"):
+        instance(lemma, domain({Y: "(-oo, oo)"}), {X: sp.sqrt(Y)})
+
+
+def test_symbols_are_what_their_intervals_say():
+    positive = sp.Symbol("m", positive=True)
+    with refused("m is declared to lie in"):
+        identity(domain({positive: "(-oo, oo)"}), sp.sqrt(positive**2) - positive)
+
+
+def test_the_value_at_a_closed_end_must_be_strict():
+    with refused("the sign of 0, at x = 0, is open"):
+        from_end(CLOSED, X, X, sp.S.Zero, combination(CLOSED, sp.S.One))
+    line = increasing(CLOSED, 2 * X - 1, X, combination(CLOSED, sp.S(2)))
+    with refused("the sign of 0, at x = 0, is open"):
+        valley(CLOSED, X**2 - X, line)
+    closed = domain({X: "[0, 1]"})
+    slope = increasing(closed, 2 * X - 1, X, combination(closed, sp.S(2)))
+    for rule in (hump, ridge):
+        with refused("the sign of 0, at x = 1, is open"):
+            rule(closed, X - X**2, slope)
 
 
 def test_from_end():

@@ -4,7 +4,7 @@ import random
 import pytest
 import sympy as sp
 
-from proofs.logic.signs import sign
+from proofs.logic.signs import defined, sign
 from proofs.logic.statements import domain
 
 X, Y, Z = sp.symbols("x y z", real=True)
@@ -49,11 +49,22 @@ def test_signs(expression, expected):
 def test_symbols_are_counted_from_the_ends_of_their_intervals():
     unit, beyond = domain({X: "(0, 1)"}), domain({X: "[sqrt(3), oo)"})
     assert sign((1 - X) * X, unit) == "+"
-    assert sign(1 - X**2, unit) == "?"  # in this form
-    assert sign((1 - X) * (1 + X), unit) == "+"
+    assert sign(1 - X**2, unit) == "+"
+    assert sign(1 - X**2, domain({X: "(-1, 1)"})) == "+"
+    assert sign(1 - 2 * X**2, unit) == "?"
     assert sign(X**2 - 3, beyond) == "0+"
     assert sign(X**2 - 4, beyond) == "?"
     assert sign(-X, domain({X: "(-oo, 0)"})) == "+"
+    assert sign(X - X**2, domain({X: "[0, 1]"})) == "?"
+
+
+def test_what_is_defined():
+    assert defined(1 / X + sp.sqrt(X), WHERE)
+    assert not defined(1 / Y, WHERE)
+    assert not defined(sp.sqrt(Y), WHERE)  # not smooth
+    assert not defined(1 / (X - 1), WHERE)
+    assert not defined(X + sp.Symbol("w"), WHERE)
+    assert defined(1 / sp.sqrt(1 - X**2), domain({X: "(-1, 1)"}))
 
 
 def test_no_sign_is_wrong():
