@@ -1,7 +1,4 @@
-"""Figures of a design and of a training run, as Matplotlib `Figure`s that no global state knows of.
-
-Save one with `figure.savefig("name.svg")`.  Matplotlib is imported when a figure is asked for.
-"""
+"""A training run: what it left behind, and a figure of it."""
 
 from __future__ import annotations
 
@@ -15,21 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gpsym.design import CriticalInit
-from gpsym.maps import variance_map
-from gpsym.numeric import lambdify
-from gpsym.stability import FixedPoint, basin, fixed_points
+from gpsym.plot.canvas import BLACK, BLUE, GREEN, ORANGE, RED, figure_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Run", "read_run", "training_figure", "variance_map_figure"]
-
-# Okabe and Ito's palette, told apart with every common kind of colour blindness.
-_BLACK, _ORANGE, _SKY, _GREEN, _BLUE, _RED, _GREY = (
-    "#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#767676",
-)  # fmt: skip
-_MARKERS = {"attracting": ("o", _GREEN), "marginal": ("D", _ORANGE), "repelling": ("X", _RED)}
+__all__ = ["Run", "read_run", "training_figure"]
 
 
 @dataclass(frozen=True)
@@ -99,97 +88,21 @@ def _floats(values: Any) -> np.ndarray:
     return np.array([v if math.isfinite(v) else math.nan for v in numbers])
 
 
-def _figure(width: float, height: float) -> Figure:
-    """An empty figure, in inches; its axes and legends make room for each other."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ImportError("plots need matplotlib; pip install gpsym[plot]") from None
-    return Figure(figsize=(width, height), layout="constrained")
-
-
-def variance_map_figure(design: CriticalInit) -> Figure:
-    """The variance map and the diagonal, with the fixed points, the basin of q_star and a cobweb.
-
-    The cobweb follows the variance from layer to layer, starting at 1.5 q_star.
-    """
-    figure = _figure(7.2, 5.2)
-    axes = figure.subplots()
-    points = fixed_points(design)
-    end = max(3 * design.q_star, 1.5 * points[-1].q)
-    q = np.linspace(end / 1000, end, 1000)
-    values = _map(design, q)
-    axes.plot(q, q, color=_GREY, linewidth=1, linestyle="--", label="$V = q$")
-    axes.plot(q, values, color=_BLUE, linewidth=2, label="$V(q)$")
-    _shade_basin(axes, basin(design), end)
-    _draw_cobweb(axes, design, end)
-    for point in points:
-        _mark(axes, point)
-    axes.set(
-        xlim=(0, end),
-        ylim=(0, 1.05 * max(values.max(), end)),
-        xlabel="variance $q$ of a layer's pre-activations",
-        ylabel="variance $V(q)$ one layer on",
-        title=_title(design),
-    )
-    figure.legend(loc="outside lower center", ncols=2, frameon=False)
-    return figure
-
-
-def _map(design: CriticalInit, q: Any) -> np.ndarray:
-    return lambdify(variance_map(design.phi), "numpy")(q=q, sigma_w2=design.sigma_w2, sigma_b2=design.sigma_b2)
-
-
-def _title(design: CriticalInit) -> str:
-    wishes = rf"sparsity {design.sparsity:.4g}, $q^{{*}} = {design.q_star:.4g}$, $V'(q^{{*}}) = {design.slope:.4g}$"
-    return f"{design.activation}: {wishes}"
-
-
-def _shade_basin(axes: Axes, ends: tuple[float, float | None], limit: float) -> None:
-    low, high = ends
-    if low == high:
-        return
-    shown = r"\infty" if high is None else f"{high:.4g}"
-    label = rf"basin of $q^{{*}}$: $({low:.4g}, {shown})$"
-    axes.axvspan(low, limit if high is None else high, color=_SKY, alpha=0.2, linewidth=0, label=label)
-
-
-def _draw_cobweb(axes: Axes, design: CriticalInit, limit: float, layers: int = 12) -> None:
-    """The staircase of `layers` layers between map and diagonal; it stops where it leaves the picture."""
-    start = q = 1.5 * design.q_star
-    corners = [(q, q)]
-    for _ in range(layers):
-        after = float(_map(design, q))
-        corners += [(q, after), (after, after)]
-        q = after
-        if q > limit:
-            break
-    label = f"{layers} layers from $q = {start:.4g}$"
-    axes.plot(*zip(*corners, strict=True), color=_BLACK, linewidth=0.9, marker=".", markevery=[0], label=label)
-
-
-def _mark(axes: Axes, point: FixedPoint) -> None:
-    marker, colour = _MARKERS[point.kind]
-    label = rf"{point.kind} $q = {point.q:.4g}$: $V' = {point.slope:.3g}$, $\chi_1 = {point.chi_1:.3g}$"
-    style = {"color": colour, "markersize": 9, "markeredgecolor": "white", "linestyle": "none", "zorder": 5}
-    axes.plot([point.q], [point.q], marker=marker, label=label, **style)
-
-
 def training_figure(run: Run) -> Figure:
     """Loss, accuracy and sparsity per epoch, and the variance per hidden layer before and after training.
 
     Epoch 0 is the network as initialized.  Metrics that are None (after divergence) leave gaps.
     """
-    figure = _figure(7.2, 6.4)
+    figure = figure_of(7.2, 6.4)
     (loss, accuracy), (sparsity, variance) = figure.subplots(2, 2)
-    parts = {"train": (_BLUE, "-"), "validation": (_ORANGE, "--"), "test": (_GREEN, "-.")}
+    parts = {"train": (BLUE, "-"), "validation": (ORANGE, "--"), "test": (GREEN, "-.")}
     for axes, name in ((loss, "loss"), (accuracy, "accuracy")):
         _draw_series(axes, {part: run.series(f"{part}_{name}") for part in parts}, parts)
         axes.set(xlabel="epoch", ylabel=name)
     _log_where_positive(loss, [run.series(f"{part}_loss") for part in parts])
 
     _draw_series(sparsity, {part: run.series(f"{part}_sparsity") for part in ("train", "test")}, parts)
-    sparsity.axhline(run.design.sparsity, color=_BLACK, linewidth=1, linestyle=":", label="design")
+    sparsity.axhline(run.design.sparsity, color=BLACK, linewidth=1, linestyle=":", label="design")
     sparsity.set(xlabel="epoch", ylabel="fraction of zeros")
     _widen(sparsity, 0.1)
     _draw_variances(variance, run)
@@ -216,12 +129,12 @@ def _widen(axes: Axes, least: float) -> None:
 
 def _draw_variances(axes: Axes, run: Run) -> None:
     """Measured variance per hidden layer, beside the q_star that the design promises to all of them."""
-    rows = {"measured, initial": (0, _BLUE, "o"), "measured, final": (-1, _RED, "s")}
+    rows = {"measured, initial": (0, BLUE, "o"), "measured, final": (-1, RED, "s")}
     measured = {label: run.layers("layer_variance", row) for label, (row, _, _) in rows.items()}
     for label, (_, colour, marker) in rows.items():
         values = measured[label]
         axes.plot(range(1, len(values) + 1), values, color=colour, marker=marker, markersize=4, label=label)
-    axes.axhline(run.design.q_star, color=_BLACK, linewidth=1, linestyle=":", label=r"theory, initial: $q^{*}$")
+    axes.axhline(run.design.q_star, color=BLACK, linewidth=1, linestyle=":", label=r"theory, initial: $q^{*}$")
     axes.set(xlabel="hidden layer", ylabel="pre-activation variance")
     _log_where_positive(axes, list(measured.values()))
 

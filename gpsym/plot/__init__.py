@@ -1,0 +1,10 @@
+"""Figures of designs and of training runs, as Matplotlib `Figure`s that no global state knows of.
+
+Save one with `figure.savefig("name.svg")`.  Matplotlib is imported when a figure is asked for.
+"""
+
+from gpsym.plot.phase import phase_figure
+from gpsym.plot.training import Run, read_run, training_figure
+from gpsym.plot.variance import variance_map_figure
+
+__all__ = ["Run", "phase_figure", "read_run", "training_figure", "variance_map_figure"]
