@@ -2,6 +2,9 @@
 
 assertions  how a law answers; Inapplicable, Undetermined
 laws        closed forms against definitions and identities, for every activation
+conditions  the knots of a piecewise-linear activation, and what theorems ask of them
+theorems    the theorems on which designs rest, as laws
+verdicts    laws applied, as data: what `gpsym verify` prints
 strategies  Hypothesis strategies (imports hypothesis)
 
 To test a new activation, or what is built on the family:
@@ -10,7 +13,8 @@ To test a new activation, or what is built on the family:
     def test_mine(law):
         law(my_activation())
 
-A law raises AssertionError that says what came instead.
+A law raises AssertionError that says what came instead, and a theorem raises Inapplicable where it says nothing about
+the activation.
 """
 
 from __future__ import annotations
@@ -20,11 +24,14 @@ from typing import TYPE_CHECKING, Any
 
 from gpsym.testing.assertions import Inapplicable, Undetermined
 from gpsym.testing.laws import LAWS, ONE_INPUT_LAWS, TWO_INPUT_LAWS, Law
+from gpsym.testing.theorems import THEOREM_LAWS
+from gpsym.testing.verdicts import LawCheck, check_laws
 
 if TYPE_CHECKING:
     from gpsym.testing.strategies import (
         activations,
         clipped_designs,
+        dead_zones,
         piecewise_polynomials,
         unclipped_designs,
         variances,
@@ -33,19 +40,30 @@ if TYPE_CHECKING:
 __all__ = [
     "LAWS",
     "ONE_INPUT_LAWS",
+    "THEOREM_LAWS",
     "TWO_INPUT_LAWS",
     "Inapplicable",
     "Law",
+    "LawCheck",
     "Undetermined",
     "activations",
+    "check_laws",
     "clipped_designs",
+    "dead_zones",
     "piecewise_polynomials",
     "unclipped_designs",
     "variances",
 ]
 
 # Imported on first use: laws need no hypothesis.
-_STRATEGIES = ("activations", "clipped_designs", "piecewise_polynomials", "unclipped_designs", "variances")
+_STRATEGIES = (
+    "activations",
+    "clipped_designs",
+    "dead_zones",
+    "piecewise_polynomials",
+    "unclipped_designs",
+    "variances",
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -14,7 +14,16 @@ from gpsym import equality, verify
 from gpsym.activation import Activation
 from gpsym.formula import Formula
 
-__all__ = ["Inapplicable", "Undetermined", "assert_equal", "assert_verified", "numbers", "seed_of", "specimen"]
+__all__ = [
+    "Inapplicable",
+    "Undetermined",
+    "assert_equal",
+    "assert_verified",
+    "numbers",
+    "seed_of",
+    "specimen",
+    "specimens",
+]
 
 
 class Inapplicable(Exception):
@@ -49,8 +58,8 @@ def seed_of(phi: Activation) -> int:
 _ATTEMPTS = 2000  # every 40 of them with numbers twice as large, up to 2^50
 
 
-def numbers(phi: Activation) -> dict[Any, Any]:
-    """Random values of its symbols that meet its conditions, negative ones where that is possible for all at once.
+def numbers(phi: Activation, sign: int = -1) -> dict[Any, Any]:
+    """Random values of its symbols that meet its conditions, of this sign where that is possible for all at once.
 
     Raises ValueError for conditions that no random numbers were seen to meet.
     """
@@ -60,7 +69,7 @@ def numbers(phi: Activation) -> dict[Any, Any]:
         return sp.Rational(size * rng.randint(1, 20), 8) * (1 if symbol.is_nonnegative else rng.choice(signs))
 
     def point(attempt: int) -> dict[Any, Any]:
-        signs = (-1, 1) if attempt else (-1,)
+        signs = (-1, 1) if attempt else (sign,)
         return {s: value(s, signs, 2 ** (attempt // 40)) for s in phi.parameters}
 
     points: Iterator[dict[Any, Any]] = (point(attempt) for attempt in count())
@@ -76,3 +85,8 @@ def numbers(phi: Activation) -> dict[Any, Any]:
 def specimen(phi: Activation) -> Activation:
     """The member at these numbers."""
     return phi.subs(numbers(phi))
+
+
+def specimens(phi: Activation) -> tuple[Activation, ...]:
+    """That one and one at numbers that are positive where that is possible; an activation of numbers is its own."""
+    return tuple(dict.fromkeys(phi.subs(numbers(phi, sign)) for sign in (-1, 1)))

@@ -10,8 +10,9 @@ from hypothesis.strategies import SearchStrategy
 
 from gpsym.activation import Activation
 from gpsym.design import CriticalInit, edge_of_chaos
+from gpsym.members import clipped_relu, shifted_relu
 
-__all__ = ["activations", "clipped_designs", "piecewise_polynomials", "unclipped_designs", "variances"]
+__all__ = ["activations", "clipped_designs", "dead_zones", "piecewise_polynomials", "unclipped_designs", "variances"]
 
 _SMALL = st.fractions(min_value=-4, max_value=4, max_denominator=16)
 
@@ -48,6 +49,15 @@ def activations(draw: st.DrawFn, *, max_knots: int = 4, zero_at_knots: bool = Fa
     for knot, (left, right) in zip(knots, pairwise(slopes), strict=True):
         intercepts.append(intercepts[-1] + (left - right) * knot)
     return Activation(knots, list(zip(intercepts, slopes, strict=True)))
+
+
+@st.composite
+def dead_zones(draw: st.DrawFn) -> Activation:
+    """0 up to a threshold in [0, 4], then linear with a slope in [-4, 4] on each side, then perhaps constant."""
+    tau, width = draw(_SMALL.map(abs)), draw(_SMALL.map(abs).filter(bool) | st.none())
+    right, left = draw(st.tuples(_SMALL, _SMALL).filter(any))
+    side = shifted_relu(tau) if width is None else clipped_relu(tau, width)
+    return right * side + left * side.affine(-1)
 
 
 def unclipped_designs() -> SearchStrategy[CriticalInit]:
