@@ -198,8 +198,8 @@ def shape(phi: Activation) -> None:
     CReLU and CST have one change for tau > 0 and none for tau = 0: V is convex and then concave, and has at most three
     fixed points.
 
-    Each further clip level may add two: min(max(0, x - 1), 2) + min(max(0, x - 8), 8) has three changes, and V at its
-    edge of chaos at 1 five fixed points, two more between 3.0051 and 100.
+    Each further clip level may add two: min(max(0, x - 1), 2) + min(max(0, x - 6), 8) has three changes, and its V at
+    the edge of chaos at 1 has five fixed points: 1, 1.2923, 3.0351, 34.4734 and 94.3225.
     """
     changes, curvature = sign_changes(bend_signs(phi)), maps.curvature(phi).expression.subs(SIGMA_W2, 1)
     scan = _scan(phi)
