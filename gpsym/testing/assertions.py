@@ -88,5 +88,7 @@ def specimen(phi: Activation) -> Activation:
 
 
 def specimens(phi: Activation) -> tuple[Activation, ...]:
-    """That one and one at numbers that are positive where that is possible; an activation of numbers is its own."""
-    return tuple(dict.fromkeys(phi.subs(numbers(phi, sign)) for sign in (-1, 1)))
+    """That one, and one at positive numbers if it is none; an activation of numbers is its own."""
+    first = numbers(phi)
+    points = [first] if all(number > 0 for number in first.values()) else [first, numbers(phi, sign=1)]
+    return tuple(phi.subs(point) for point in points)

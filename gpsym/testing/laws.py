@@ -18,7 +18,7 @@ from gpsym.activation import Activation, common
 from gpsym.formula import Q1, Q2, RHO, SIGMA_W2, Q
 from gpsym.gaussian import expectation, pair_expectation
 from gpsym.members import identity
-from gpsym.numeric import Mpf, context, evaluate, lambdify, precise, to_mpf
+from gpsym.numeric import Mpf, at_precision, context, evaluate, lambdify, precise, to_mpf
 from gpsym.piecewise import Piecewise
 from gpsym.stable import JointDensity
 from gpsym.testing.assertions import assert_equal, assert_verified, numbers, specimen
@@ -208,12 +208,14 @@ def kernel_at_independence(phi: Activation) -> None:
 def kernel_at_the_ends(phi: Activation) -> None:
     """E[phi(U) phi(V)] at rho = -1, 1 is the integral over one Z to 20 digits; so it is where q1 = q2 is one symbol."""
     (f,), at = common(phi), numbers(phi)
-    q, other = _VARIANCES
+    member = phi.subs(at)
+    # The outermost knot is where the density is not small.
+    q, other = (v * sp.Rational(max([1.0, *(float(t) ** 2 for t in member.knots)])) for v in _VARIANCES)
     point = {Q1: q, Q2: other, Q: q, **at}
     for rho in (sp.S.NegativeOne, sp.S.One):
         apart, same = maps.kernel(phi, rho=rho).expression, pair_expectation(f, f, (Q, Q), rho)
         for name, expression, ends in (("q1 != q2", apart, (q, other)), ("q1 = q2", same, (q, q))):
-            value, size = _line_integral(phi.subs(at), *ends, int(rho))
+            value, size = _line_integral(member, *ends, int(rho))
             _assert_close(f"kernel at rho = {rho}, {name}", precise(expression, point, _DIGITS), value, size)
 
 
@@ -377,8 +379,7 @@ def _line_integral(phi: Activation, q1: Any, q2: Any, rho: int) -> tuple[Mpf, Mp
     """E[phi(sqrt(q1) Z) phi(rho sqrt(q2) Z)] by quadrature, and that of the absolute values."""
     ctx = context(128)
     scales = [ctx.sqrt(to_mpf(q1, 128)), rho * ctx.sqrt(to_mpf(q2, 128))]
-    knots = [to_mpf(t, 128) for t in phi.knots]
-    pieces = [[to_mpf(c, 128) for c in piece] for piece in phi.pieces]
+    knots, *pieces = ([ctx.mpf(at_precision((), n, 128)()) for n in row] for row in (phi.knots, *phi.pieces))
     # Beyond 11 the density is below 1e-26; 1 apart, 12 Gauss-Legendre nodes give 20 digits.
     ends = sorted({*map(ctx.mpf, range(-11, 12)), *(t / s for t in knots for s in scales if abs(t) < 11 * abs(s))})
 

@@ -174,7 +174,8 @@ def design_is_a_bijection(phi: Activation) -> None:
     """
     zone = dead_zone(phi)
     assert zone is not None
-    family = zone.right * clipped_relu(zone.tau, M) - zone.left * clipped_relu(zone.tau, M).affine(-1)
+    side = clipped_relu(zone.tau, M)
+    family = side * zone.right - side.affine(-1) * zone.left
     gradient, slope = _gradient(family), maps.slope(family).expression.subs(SIGMA_W2, 1)
     for q in _variances(phi):
         levels = [float(sp.sqrt(q)) * ratio for ratio in (1e-3, 1e-2, 0.1, 0.5, 1.0, 2.0, 5.0, 20.0)]
@@ -269,18 +270,21 @@ def correlation(phi: Activation) -> None:
 def decorrelation(phi: Activation) -> None:
     """Theorem 8, second part: 1 - R(1 - eps) = eps - (4/3) A eps^(3/2) + O(eps^(5/2)), A = `maps.correlation_rate`.
 
-    A > 0, so that 1 - rho_l ~ (3 / (2 A))^2 / l^2 for layer l.  To 9 digits at an eps 1e-12 times the square of the
-    least distance of two knots, in units of q*, where pairs of different knots no longer count.
+    A > 0, so that 1 - rho_l ~ (3 / (2 A))^2 / l^2 for layer l.  Seen at an eps 1e-4 times the square of the least
+    distance of two knots, in units of q*: pairs of different knots count e^(-2500) there.
     """
     gaps = [float(right - left) for left, right in pairwise(phi.knots)]
     for q in _variances(phi)[:1]:
-        eps = sp.Rational(10) ** -12 * sp.Rational(min([1.0, *(gap**2 / float(q) for gap in gaps)]))
+        eps = sp.Rational(10) ** -4 * sp.Rational(min([1.0, *(gap**2 / float(q) for gap in gaps)]))
         kernel, second = maps.kernel(phi, variances=(Q, Q)).expression, maps.second_moment(phi).expression
         point, gradient = {Q: q, RHO: 1 - eps}, _gradient(phi)
         excess = (kernel - second) / (Q * gradient) + 1 - RHO
-        got = precise(excess, point) / precise((1 - RHO) ** sp.Rational(3, 2), point)
+        got = precise(excess, point, 8) / float(eps) ** 1.5
         expected = precise(4 * maps.correlation_rate(phi).expression.subs(SIGMA_W2, 1) / (3 * gradient), {Q: q})
-        assert abs(got - expected) <= 1e-9 * expected, f"coefficient of eps^(3/2): got {got}, expected {expected}"
+        # The next term is less than (t^2 / q + 1) eps / 4 of this one, and t^2 <= 9 q.
+        assert abs(got - expected) <= 4 * float(eps) * expected, (
+            f"coefficient of eps^(3/2): got {got}, expected {expected}"
+        )
 
 
 @_under(numbers=False)
@@ -324,7 +328,8 @@ THEOREM_LAWS: dict[str, Law] = {
 
 _BELOW = (sp.Rational(1, 50), sp.Rational(1, 2), sp.Rational(999, 1000))
 _ABOVE = tuple(1 / ratio for ratio in _BELOW)
-_CORRELATIONS = tuple(sp.Rational(n, 100) for n in (-99, -50, 1, 50, 99))
+_TIMES = 100  # G / sqrt(q) is near its limit long before
+_CORRELATIONS = tuple(sp.Rational(n, 100) for n in (-90, 1, 70))
 
 
 def _gradient(phi: Activation) -> Any:
@@ -345,33 +350,36 @@ def _excess(phi: Activation, ratio: Any) -> Any:
 
 def _assert_positive(what: str, expression: Any, point: dict[Any, Any]) -> None:
     """The value, all of whose digits are right, is > 0.  Raises Undetermined for 0, which tells nothing."""
-    value = precise(expression, point, 10)
+    value = precise(expression, point, 5)
     where = ", ".join(f"{symbol} = {float(number):.6g}" for symbol, number in point.items())
     if value == 0:
         raise Undetermined(f"{what} at {where}: not told from 0")
-    assert value > 0, f"{what} at {where}: must be > 0, got {sp.Float(value, 10)}"
+    assert value > 0, f"{what} at {where}: must be > 0, got {sp.Float(value, 5)}"
 
 
 @cache
-def _variances(phi: Activation) -> tuple[sp.Rational, ...]:
-    """Three variances, (t r)^2 with the outermost knot t, or 1 without, and r between 1/3 and 3."""
+def _variances(phi: Activation) -> tuple[Any, ...]:
+    """Two variances, (t r)^2 with the outermost knot t, or 1 without, and r between 1/3 and 3."""
     rng = random.Random(seed_of(phi))
     unit = max((abs(float(t)) for t in phi.knots if t != 0), default=1.0)
-    return tuple(sp.Rational((unit * 3 ** rng.uniform(-1, 1)) ** 2) for _ in range(3))
+    return tuple(sp.Rational((unit * 3 ** rng.uniform(-1, 1)) ** 2) for _ in range(2))
 
 
 @cache
-def _edges(phi: Activation) -> tuple[sp.Rational, ...]:
+def _edges(phi: Activation) -> tuple[Any, ...]:
     """Those, or four times them as often as it takes for an edge of chaos to exist there."""
-    return tuple(next(q for q in (4**k * v for k in range(100)) if precise(_gap(phi), {Q: q}) >= 0)
-                 for v in _variances(phi))  # fmt: skip
+    gap = _gap(phi)
+    found = [next((q for q in (4**k * v for k in range(_TIMES)) if precise(gap, {Q: q}, 5) >= 0), None)
+             for v in _variances(phi)]  # fmt: skip
+    assert None not in found, f"an edge of chaos must exist, got none up to 4^{_TIMES} times {_variances(phi)}"
+    return tuple(found)
 
 
-def _scan(phi: Activation) -> list[sp.Rational]:
-    """24 variances from a 30th of the innermost knot's square to 1000 times the outermost's."""
+def _scan(phi: Activation) -> list[Any]:
+    """16 variances from a 30th of the innermost knot's square to 1000 times the outermost's."""
     sizes = [float(t) ** 2 for t in phi.knots if t != 0] or [1.0]
     low, high = min(sizes) / 30, max(sizes) * 1000
-    return [sp.Rational(low * (high / low) ** (k / 23)) for k in range(24)]
+    return [sp.Rational(low * (high / low) ** (k / 15)) for k in range(16)]
 
 
 def _sides(phi: Activation) -> tuple[tuple[Any, Any, Any], ...]:
