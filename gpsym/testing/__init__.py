@@ -3,6 +3,7 @@
 assertions  how a law answers; Inapplicable, Undetermined
 laws        closed forms against definitions and identities, for every activation
 conditions  the knots of a piecewise-linear activation, and what theorems ask of them
+edges       its edges of chaos, exact
 theorems    the theorems on which designs rest, as laws
 verdicts    laws applied, as data: what `gpsym verify` prints
 strategies  Hypothesis strategies (imports hypothesis)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from functools import cache, wraps
+from functools import wraps
 from itertools import pairwise
 from typing import Any
 
@@ -30,7 +30,7 @@ from gpsym.members import clipped_relu, identity
 from gpsym.numeric import precise
 from gpsym.special import density
 from gpsym.stability import fixed_points
-from gpsym.testing.assertions import Inapplicable, Undetermined, assert_equal, seed_of, specimens
+from gpsym.testing.assertions import Inapplicable, assert_equal, seed_of, specimens
 from gpsym.testing.conditions import (
     Condition,
     bends,
@@ -47,9 +47,25 @@ from gpsym.testing.conditions import (
     piecewise_linear,
     sign_changes,
 )
+from gpsym.testing.edges import (
+    assert_positive,
+    edge_excess,
+    edge_gap,
+    edges,
+    grows_outward,
+    mean_square_slope,
+    scanned,
+    variances,
+)
 from gpsym.testing.laws import Law
 
 __all__ = ["THEOREM_LAWS", "bend_signs"]
+
+
+# Fixed points, as multiples of q*, and correlations that are nothing special.
+_BELOW = (sp.Rational(1, 50), sp.Rational(1, 2), sp.Rational(999, 1000))
+_ABOVE = tuple(1 / ratio for ratio in _BELOW)
+_CORRELATIONS = tuple(sp.Rational(n, 100) for n in (-90, 1, 70))
 
 
 def _under(*conditions: Condition, numbers: bool = True) -> Callable[[Law], Law]:
@@ -104,16 +120,15 @@ def instability(phi: Activation) -> None:
 
     V'' > 0 for all q where the partial sums of growth, from the nearest knots on, are not negative; phi(0) = 0 is
     enough for that.  Without: ReLU_(-1) has V'' < 0 everywhere, V''(1) = -p(1) / 2 = -0.1210 at sigma_w2 = 1, and no
-    edge of chaos; max(0, x + 1) + 3 max(0, -x - 3) has V'' < 0 below q = 1.2137, and edges of
-    chaos from q* = 3.7565 on.
+    edge of chaos; max(0, x + 1) + 3 max(0, -x - 3) has V'' < 0 below q = 1.2137, and edges of chaos from 3.7565 on.
     """
     convex = all(total >= 0 for total in partial_sums(bend.growth for bend in bends(phi)))
     curvature = maps.curvature(phi).expression.subs(SIGMA_W2, 1)
-    for q in _edges(phi):
+    for q in edges(phi):
         for ratio in (*_BELOW, *_ABOVE):
-            _assert_positive("V(q) - q", _excess(phi, ratio), {Q: q})
+            assert_positive("V(q) - q", edge_excess(phi, ratio), {Q: q})
             if ratio > 1 or convex:
-                _assert_positive("V''", curvature, {Q: q * ratio})
+                assert_positive("V''", curvature, {Q: q * ratio})
 
 
 @_under(not_constant)
@@ -128,38 +143,38 @@ def existence(phi: Activation) -> None:
     The least counterexample to "exists at every q*" has no knot: x + 1, for which G = -1 at every q*.  ReLU_(-1) needs
     sigma_b2 = -1.2876 at q* = 1, and nowhere less than 0.  Hard sigmoid, with phi(0) = 1/2, has q_0 = 47.2737.
     """
-    gap, rest = _gap(phi), phi - identity() * phi.derivative().function
+    gap, rest = edge_gap(phi), phi - identity() * phi.derivative().function
     assert_equal("2 q G'", 2 * Q * sp.diff(gap, Q), gap + maps.second_moment(rest).expression)
     if not_homogeneous(phi):
         assert_equal("G", gap, sp.S.Zero)
         return
-    least = (phi(0) / (4 * max(abs(slope) for *_, slope in _sides(phi)))) ** 2
+    least = (phi(0) / (4 * max(abs(slope) for side in (-1, 1) for *_, slope in outward_slopes(phi, side)))) ** 2
     if phi(0) != 0:
         # There |phi - phi(0)| <= |phi(0) Z| / 4, so E phi^2 >= phi(0)^2 / 4 and q E phi'^2 <= phi(0)^2 / 16.
-        _assert_positive("-G next to 0", -gap, {Q: least})
+        assert_positive("-G next to 0", -gap, {Q: least})
     exists = has_edge_of_chaos(phi) is None
-    for q in _edges(phi) if exists else _variances(phi):
-        _assert_positive("G" if exists else "-G", gap if exists else -gap, {Q: q})
+    for q in edges(phi) if exists else variances(phi):
+        assert_positive("G" if exists else "-G", gap if exists else -gap, {Q: q})
 
 
 @_under(clipped)
 def stability_by_clipping(phi: Activation) -> None:
     """Theorem 5: where sum of clip over |t| <= s is <= 0 for all s and < 0 for one, V'(q*) < 1 at every edge of chaos.
 
-    At any edge of chaos V'(q*) = 1 + sum of clip N(t; q*) / E phi'^2, and V'(q*) >= -1/2, since V' is sigma_w2
+    At any edge of chaos V'(q*) = 1 + sum of clip N(t; q*) / E phi'^2, and V'(q*) > -1/2, since V' is sigma_w2
     E[phi^2 (Z^2 - 1)] / (2 q).  V' > 0 where |phi| does not fall with the distance from zero.  So the one sum decides:
     it is 0 for marginal phi, and q* attracts where it is negative and repels where it is positive.
 
     A knot with c phi(t) > 0 that no nearer one outweighs makes q* repel: max(x, 2 x - 1) has V'(1) = 1.1639 at the edge
     of chaos at 1.  max(0, min(x, 2 - x)), which falls, has V'(1) = -0.0140 there.
     """
-    slope, gradient = maps.slope(phi).expression.subs(SIGMA_W2, 1), _gradient(phi)
-    for q in _variances(phi):
-        _assert_positive("1 - V'", gradient - slope, {Q: q})
-        if precise(_gap(phi), {Q: q}) >= 0:
-            _assert_positive("V' + 1/2", slope + gradient / 2, {Q: q})
-        if _grows_outward(phi):
-            _assert_positive("V'", slope, {Q: q})
+    slope, gradient = maps.slope(phi).expression.subs(SIGMA_W2, 1), mean_square_slope(phi)
+    for q in variances(phi):
+        assert_positive("1 - V'", gradient - slope, {Q: q})
+        if precise(edge_gap(phi), {Q: q}) >= 0:
+            assert_positive("V' + 1/2", slope + gradient / 2, {Q: q})
+        if grows_outward(phi):
+            assert_positive("V'", slope, {Q: q})
 
 
 @_under(is_dead_zone)
@@ -176,8 +191,8 @@ def design_is_a_bijection(phi: Activation) -> None:
     assert zone is not None
     side = clipped_relu(zone.tau, M)
     family = side * zone.right - side.affine(-1) * zone.left
-    gradient, slope = _gradient(family), maps.slope(family).expression.subs(SIGMA_W2, 1)
-    for q in _variances(phi):
+    gradient, slope = mean_square_slope(family), maps.slope(family).expression.subs(SIGMA_W2, 1)
+    for q in variances(phi):
         levels = [float(sp.sqrt(q)) * ratio for ratio in (1e-3, 1e-2, 0.1, 0.5, 1.0, 2.0, 5.0, 20.0)]
         missing = [precise(1 - slope / gradient, {Q: q, M: m}) for m in levels]  # to slope 1
         assert all(high > low for high, low in pairwise(missing)), f"1 - V'({q}) must fall with m, got {missing}"
@@ -203,13 +218,13 @@ def shape(phi: Activation) -> None:
     the edge of chaos at 1 has five fixed points: 1, 1.2923, 3.0351, 34.4734 and 94.3225.
     """
     changes, curvature = sign_changes(bend_signs(phi)), maps.curvature(phi).expression.subs(SIGMA_W2, 1)
-    scan = _scan(phi)
+    scan = scanned(phi)
     seen = sign_changes(precise(curvature, {Q: q}, 5) for q in scan)
     assert seen <= changes, f"V'' must change sign at most {changes} times, got {seen}"
-    for q in _edges(phi)[:1] if has_edge_of_chaos(phi) is None else ():
+    for q in edges(phi)[:1] if has_edge_of_chaos(phi) is None else ():
         # A zero of V - q at q* itself has no sign: its neighbours show it.
         ratios = [point / q for point in scan]
-        crossings = sign_changes(precise(_excess(phi, ratio), {Q: q}, 5) for ratio in ratios)
+        crossings = sign_changes(precise(edge_excess(phi, ratio), {Q: q}, 5) for ratio in ratios)
         assert crossings <= changes + 2, f"V - q must change sign at most {changes + 2} times, got {crossings}"
 
 
@@ -227,9 +242,9 @@ def lowest_fixed_point(phi: Activation) -> None:
 
     max(x, 2 x - 1), where V' > chi_1, has a fixed point at 0.1834 besides the edge of chaos at 1.
     """
-    for q in _edges(phi):
+    for q in edges(phi):
         for ratio in _BELOW:
-            _assert_positive("V(q) - q", _excess(phi, ratio), {Q: q})
+            assert_positive("V(q) - q", edge_excess(phi, ratio), {Q: q})
 
 
 @_under(not_homogeneous, has_edge_of_chaos)
@@ -239,12 +254,12 @@ def chaos_above(phi: Activation) -> None:
     At a fixed point f it is f (chi_1 - 1) = sigma_w2 (G(f) - G(q*)), and G(q*) >= 0 where the edge exists.  As
     G / sqrt(q) increases (theorem 4), G is greater than that above q*, less below.  No clip is needed, nor phi(0) = 0.
     """
-    gap = _gap(phi)
-    for q in _edges(phi):
+    gap = edge_gap(phi)
+    for q in edges(phi):
         for ratio in (*_BELOW, *_ABOVE):
             difference: Any = gap.subs(Q, ratio * Q) - gap
-            _assert_positive("G(f) - G(q*) above, its opposite below", difference if ratio > 1 else -difference, {Q: q})
-    for point in fixed_points(design := edge_of_chaos(phi, q_star=float(_edges(phi)[0]))):
+            assert_positive("G(f) - G(q*) above, its opposite below", difference if ratio > 1 else -difference, {Q: q})
+    for point in fixed_points(design := edge_of_chaos(phi, q_star=float(edges(phi)[0]))):
         above = point.q > design.q_star
         assert point.q == design.q_star or (point.chi_1 > 1) == above, f"chi_1 at a fixed point of {design}: {point}"
 
@@ -257,13 +272,13 @@ def correlation(phi: Activation) -> None:
     b_0 = sum over n > 1 of (n - 1) b_n > 0; sigma_b2 may be negative.  For affine phi R(rho) = rho.
     """
     kernel, second = maps.kernel(phi, variances=(Q, Q)).expression, maps.second_moment(phi).expression
-    above = kernel - second + (1 - RHO) * Q * _gradient(phi)
+    above = kernel - second + (1 - RHO) * Q * mean_square_slope(phi)
     bend = maps.correlation_curvature(phi, variances=(Q, Q)).expression.subs(SIGMA_W2, 1)
-    q = _variances(phi)[0]
+    q = variances(phi)[0]
     for rho in _CORRELATIONS:
-        _assert_positive("R(rho) - rho", above, {Q: q, RHO: rho})
+        assert_positive("R(rho) - rho", above, {Q: q, RHO: rho})
         if rho > 0:
-            _assert_positive("R''(rho)", bend, {Q: q, RHO: rho})
+            assert_positive("R''(rho)", bend, {Q: q, RHO: rho})
 
 
 @_under(not_affine)
@@ -274,10 +289,10 @@ def decorrelation(phi: Activation) -> None:
     distance of two knots, in units of q*: pairs of different knots count e^(-2500) there.
     """
     gaps = [float(right - left) for left, right in pairwise(phi.knots)]
-    for q in _variances(phi)[:1]:
+    for q in variances(phi)[:1]:
         eps = sp.Rational(10) ** -4 * sp.Rational(min([1.0, *(gap**2 / float(q) for gap in gaps)]))
         kernel, second = maps.kernel(phi, variances=(Q, Q)).expression, maps.second_moment(phi).expression
-        point, gradient = {Q: q, RHO: 1 - eps}, _gradient(phi)
+        point, gradient = {Q: q, RHO: 1 - eps}, mean_square_slope(phi)
         excess = (kernel - second) / (Q * gradient) + 1 - RHO
         got = precise(excess, point, 8) / float(eps) ** 1.5
         expected = precise(4 * maps.correlation_rate(phi).expression.subs(SIGMA_W2, 1) / (3 * gradient), {Q: q})
@@ -325,69 +340,3 @@ THEOREM_LAWS: dict[str, Law] = {
         scale_invariance,
     )
 }
-
-_BELOW = (sp.Rational(1, 50), sp.Rational(1, 2), sp.Rational(999, 1000))
-_ABOVE = tuple(1 / ratio for ratio in _BELOW)
-_TIMES = 100  # G / sqrt(q) is near its limit long before
-_CORRELATIONS = tuple(sp.Rational(n, 100) for n in (-90, 1, 70))
-
-
-def _gradient(phi: Activation) -> Any:
-    """E phi'^2 in q."""
-    return maps.derivative_moment(phi, 1, 1).expression
-
-
-def _gap(phi: Activation) -> Any:
-    """G in q."""
-    return Q * _gradient(phi) - maps.second_moment(phi).expression
-
-
-def _excess(phi: Activation, ratio: Any) -> Any:
-    """V(ratio q) - ratio q with the sigma_w2 and sigma_b2 that make q an edge of chaos."""
-    second: Any = maps.second_moment(phi).expression
-    return (second.subs(Q, Q * ratio) - second) / _gradient(phi) - Q * (ratio - 1)
-
-
-def _assert_positive(what: str, expression: Any, point: dict[Any, Any]) -> None:
-    """The value, all of whose digits are right, is > 0.  Raises Undetermined for 0, which tells nothing."""
-    value = precise(expression, point, 5)
-    where = ", ".join(f"{symbol} = {float(number):.6g}" for symbol, number in point.items())
-    if value == 0:
-        raise Undetermined(f"{what} at {where}: not told from 0")
-    assert value > 0, f"{what} at {where}: must be > 0, got {sp.Float(value, 5)}"
-
-
-@cache
-def _variances(phi: Activation) -> tuple[Any, ...]:
-    """Two variances, (t r)^2 with the outermost knot t, or 1 without, and r between 1/3 and 3."""
-    rng = random.Random(seed_of(phi))
-    unit = max((abs(float(t)) for t in phi.knots if t != 0), default=1.0)
-    return tuple(sp.Rational((unit * 3 ** rng.uniform(-1, 1)) ** 2) for _ in range(2))
-
-
-@cache
-def _edges(phi: Activation) -> tuple[Any, ...]:
-    """Those, or four times them as often as it takes for an edge of chaos to exist there."""
-    gap = _gap(phi)
-    found = [next((q for q in (4**k * v for k in range(_TIMES)) if precise(gap, {Q: q}, 5) >= 0), None)
-             for v in _variances(phi)]  # fmt: skip
-    assert None not in found, f"an edge of chaos must exist, got none up to 4^{_TIMES} times {_variances(phi)}"
-    return tuple(found)
-
-
-def _scan(phi: Activation) -> list[Any]:
-    """16 variances from a 30th of the innermost knot's square to 1000 times the outermost's."""
-    sizes = [float(t) ** 2 for t in phi.knots if t != 0] or [1.0]
-    low, high = min(sizes) / 30, max(sizes) * 1000
-    return [sp.Rational(low * (high / low) ** (k / 15)) for k in range(16)]
-
-
-def _sides(phi: Activation) -> tuple[tuple[Any, Any, Any], ...]:
-    return (*outward_slopes(phi, -1), *outward_slopes(phi, 1))
-
-
-def _grows_outward(phi: Activation) -> bool:
-    """Whether |phi| does not fall with the distance from zero, on either side."""
-    ends = [(side * x, side * slope) for side in (-1, 1) for start, end, slope in outward_slopes(phi, side)
-            for x in (start, end) if x != sp.oo]  # fmt: skip
-    return all(phi(x) * rise >= 0 for x, rise in ends)

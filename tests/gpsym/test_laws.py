@@ -49,7 +49,9 @@ def test_numbers_meet_the_conditions():
     far = parse_activation("Piecewise((0, x < 1000), (x, x < b), (0, True))", "b > 1000")
     (b,) = numbers(far).values()
     assert b >= 1000
-    narrow = parse_activation("Piecewise((0, x < b), (x, x < 1 + 10**-9), (0, True))", ["b > 1", "b < 1 + 10**-9"])
+    # b lies between 1.001 and 1.002, and random numbers are eighths.
+    text = "Piecewise((0, x < 1.001), (x, x < b), (2*x, x < 1.002), (0, True))"
+    narrow = parse_activation(text, ["b > 1.001", "b < 1.002"])
     with pytest.raises(ValueError, match="need conditions that random numbers meet"):
         numbers(narrow)
 
