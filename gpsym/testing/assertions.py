@@ -87,8 +87,12 @@ def specimen(phi: Activation) -> Activation:
     return phi.subs(numbers(phi))
 
 
-def specimens(phi: Activation) -> tuple[Activation, ...]:
-    """That one, and one at positive numbers if it is none; an activation of numbers is its own."""
+def specimens(phi: Activation) -> tuple[tuple[Activation, str], ...]:
+    """That one, and one at positive numbers if it is none, each with its numbers as ", at tau = 5/8".
+
+    An activation of numbers is its own, with nothing to say.
+    """
     first = numbers(phi)
     points = [first] if all(number > 0 for number in first.values()) else [first, numbers(phi, sign=1)]
-    return tuple(phi.subs(point) for point in points)
+    shown = [", ".join(f"{symbol} = {number}" for symbol, number in point.items()) for point in points]
+    return tuple((phi.subs(point), text and f", at {text}") for point, text in zip(points, shown, strict=True))

@@ -76,17 +76,26 @@ def _under(*conditions: Condition, numbers: bool = True) -> Callable[[Law], Law]
         def guarded(phi: Activation) -> None:
             if why := piecewise_linear(phi):
                 raise Inapplicable(why)
-            members = specimens(phi) if numbers else (phi,)
-            reasons = [next(filter(None, (condition(f) for condition in conditions)), None) for f in members]
+            reasons = []
+            for member, where in specimens(phi) if numbers else ((phi, ""),):
+                why = next(filter(None, (condition(member) for condition in conditions)), None)
+                reasons.append(why and why + where)
+                if not why:
+                    _at(where, law, member)
             if all(reasons):
                 raise Inapplicable(reasons[-1])
-            for member, reason in zip(members, reasons, strict=True):
-                if not reason:
-                    law(member)
 
         return guarded
 
     return decorate
+
+
+def _at(where: str, law: Law, phi: Activation) -> None:
+    """The law, whose failures tell where."""
+    try:
+        law(phi)
+    except AssertionError as failure:
+        raise type(failure)(f"{failure}{where}") from failure
 
 
 @_under(numbers=False)

@@ -44,8 +44,9 @@ def test_knots_may_be_irrational_or_far_away(text):
 
 
 def test_numbers_meet_the_conditions():
-    assert [member.knots[1] > 0 for member in specimens(soft_threshold())] == [True]
-    assert [member.knots[0] > 0 for member in specimens(MEMBERS["shifted-relu"]())] == [False, True]
+    assert [member.knots[1] > 0 for member, _ in specimens(soft_threshold())] == [True]
+    assert [member.knots[0] > 0 for member, _ in specimens(MEMBERS["shifted-relu"]())] == [False, True]
+    assert specimens(soft_threshold(2)) == ((soft_threshold(2), ""),)
     far = parse_activation("Piecewise((0, x < 1000), (x, x < b), (0, True))", "b > 1000")
     (b,) = numbers(far).values()
     assert b >= 1000

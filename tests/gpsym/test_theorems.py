@@ -1,5 +1,7 @@
 """The theorems on which the designs rest: for named members, random ones and designs; and where they end."""
 
+from dataclasses import replace
+
 import pytest
 import sympy as sp
 from flint import arb, fmpq
@@ -10,7 +12,7 @@ from gpsym import equal, evaluate, identity, maps, relu, shifted_relu
 from gpsym.equality import Equal
 from gpsym.expression import parse_activation
 from gpsym.formula import SIGMA_W2, Q, exact
-from gpsym.members import MEMBERS, hard_sigmoid, hard_tanh
+from gpsym.members import MEMBERS, hard_sigmoid, hard_tanh, soft_threshold
 from gpsym.numeric import precise
 from gpsym.numeric.balls import enclose
 from gpsym.testing import (
@@ -317,6 +319,48 @@ def test_conditions_are_named():
     ):
         with pytest.raises(Inapplicable, match=why):
             THEOREM_LAWS[law](parse_activation(text))
+
+
+@pytest.mark.parametrize(
+    ("quantity", "change", "law"),
+    [
+        ("slope", lambda e: e * (1 + sp.Rational(1, 10**12)), "calculus"),
+        ("slope", lambda e: e / 2, "design_is_a_bijection"),
+        ("curvature", lambda e: -e, "instability"),
+        ("chi_1", lambda e: 2 * e, "marginality"),
+        ("second_moment", lambda e: e * (1 + Q / 100), "existence"),
+        ("derivative_moment", lambda e: e * 9 / 10, "chaos_above"),
+        ("kernel", lambda e: e / 10, "correlation"),
+        ("correlation_curvature", lambda e: -e, "correlation"),
+        ("correlation_rate", lambda e: e * 1001 / 1000, "decorrelation"),
+        ("sparsity", lambda e: e + Q, "scale_invariance"),
+    ],
+)
+def test_a_wrong_formula_breaks_its_theorem(monkeypatch, quantity, change, law):
+    right = getattr(maps, quantity)
+
+    def wrong(*arguments, **options):
+        formula = right(*arguments, **options)
+        return replace(formula, expression=change(formula.expression))
+
+    phi = soft_threshold("7/11")  # of no other test: edges of chaos are cached
+    monkeypatch.setattr(maps, quantity, wrong)
+    with pytest.raises(AssertionError):
+        meets(law, phi)
+
+
+@pytest.mark.parametrize("law", ["stability_by_clipping", "lowest_fixed_point"])
+def test_a_theorem_fails_outside_its_condition(law):
+    with pytest.raises(AssertionError, match="must be > 0, got -"):
+        THEOREM_LAWS[law].__wrapped__(parse_activation("max(x, 2*x - 1)"))
+
+
+def test_what_is_said_of_symbols_names_their_numbers(monkeypatch):
+    with pytest.raises(Inapplicable, match=r"must be negative at some knot, at tau = [\d/]+$"):
+        THEOREM_LAWS["stability_by_clipping"](shifted_relu())
+    monkeypatch.setattr("gpsym.testing.theorems.bend_signs", lambda phi: ())
+    with pytest.raises(AssertionError, match=r"at most 0 times, got 1, at tau = -?[\d/]+, m = [\d/]+$"):
+        THEOREM_LAWS["shape"](MEMBERS["clipped-relu"]())
 
 
 @given(activations())
