@@ -111,6 +111,7 @@ def test_stability_by_clipping(phi):
     require("stability_by_clipping", phi)
 
 
+@settings.get_profile("one-input")
 @given(dead_zones())
 def test_design_is_a_bijection(phi):
     THEOREM_LAWS["design_is_a_bijection"](phi)
