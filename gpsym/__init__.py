@@ -12,7 +12,7 @@ kernel      NNGP and NTK matrices of deep networks
 sklearn     those as a kernel of scikit-learn (imports scikit-learn)
 torch       activation modules, `init_`, and the kernels for GPyTorch (imports torch)
 export      a design as a file that needs no gpsym
-testing     strategies and laws that any activation must meet (imports hypothesis)
+testing     laws that any activation must meet, theorems among them; strategies (which import hypothesis)
 """
 
 from __future__ import annotations

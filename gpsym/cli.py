@@ -11,12 +11,13 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 import gpsym
 from gpsym import maps, numeric
+from gpsym.activation import Activation
 from gpsym.design import CriticalInit, edge_of_chaos
 from gpsym.export import FRAMEWORKS, export_text
 from gpsym.expression import parse_activation
@@ -25,6 +26,9 @@ from gpsym.formats import FORMATS, format_formula
 from gpsym.formula import Q
 from gpsym.members import ALIASES, MEMBERS, member
 from gpsym.verify import Check, Verified, verify_activation
+
+if TYPE_CHECKING:
+    from gpsym.testing import LawCheck
 
 __all__ = ["main", "run"]
 
@@ -79,6 +83,10 @@ _wishes = _options(
     click.option("--q-star", type=float, default=1.0, show_default=True, help="Pre-activation variance."),
     _parameters,
 )
+_expression = _options(
+    click.option("--expr", "expression", help="In place of ACT: an expression in x, as max(0, x - tau)."),
+    click.option("--assume", multiple=True, help="With --expr: a relation of its parameters, as 'm > 0'; repeatable."),
+)
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -121,8 +129,7 @@ def maps_command(
     Quantities of two inputs: {_names(maps.TWO_INPUTS)}."""
 )
 @click.argument("activation", metavar="[ACT]", required=False)
-@click.option("--expr", "expression", help="In place of ACT: the activation as an expression in x, as max(0, x - tau).")
-@click.option("--assume", multiple=True, help="With --expr: a relation of its parameters, as 'm > 0'; may be repeated.")
+@_expression
 @click.option("--quantity", required=True, help="What to derive; see below.")
 @click.option("--rho", type=float, help="Correlation -1, 0 or 1, at which quantities of two inputs are elementary.")
 @click.option("--same-variance", is_flag=True, help="Take q1 = q2 = q, as at a fixed point.")
@@ -137,12 +144,9 @@ def derive(
     style: str,
 ) -> None:
     """The closed form of a quantity, in q (or q1, q2, rho), the activation's parameters, sigma_w2 and sigma_b2."""
-    if (activation is None) == (expression is None):
-        got = "neither" if activation is None else "both"
-        raise ValueError(f"derive: need one of ACT and --expr, got {got}; pass one.")
-    if activation is not None and assume:
-        raise ValueError("derive: need --expr for --assume, got ACT, whose parameters have their ranges; leave it out.")
-    phi = member(activation) if activation is not None else parse_activation(str(expression), assume)
+    if activation is None and expression is None:
+        raise ValueError("derive: need one of ACT and --expr, got neither; pass one.")
+    (phi,) = _activations("derive", [] if activation is None else [activation], expression, assume)
     at = {"rho": rho} if rho is not None else {}
     variances = {"variances": (Q, Q)} if same_variance else {}
     click.echo(format_formula(maps.derive(phi, quantity, **at, **variances), style))
@@ -202,6 +206,8 @@ def kernel(
 
 @cli.command()
 @click.argument("activations", metavar="[ACT]...", nargs=-1)
+@_expression
+@click.option("--laws", is_flag=True, help="Also the laws and theorems of gpsym.testing; always with --expr.")
 @click.option(
     "--quantity", "quantities", multiple=True, help="As derive takes it; may be repeated. [default: the five of maps]"
 )
@@ -213,24 +219,34 @@ def kernel(
 def verify(
     context: click.Context,
     activations: tuple[str, ...],
+    expression: str | None,
+    assume: tuple[str, ...],
+    laws: bool,
     quantities: tuple[str, ...],
     digits: int,
     points: int,
     seed: int,
     as_json: bool,
 ) -> None:
-    """Check formulas against quadrature of their definitions; exit 1 if anything is not verified."""
-    families = [member(name) for name in activations or MEMBERS]
+    """Check formulas against quadrature of their definitions, and laws; exit 1 if anything is not verified."""
+    families = _activations("verify", activations if activations or expression else [*MEMBERS], expression, assume)
     checks: list[Check] = []
+    law_checks: list[LawCheck] = []
     for family in families:
         found = verify_activation(family, quantities, digits=digits, points=points, seed=seed)
         checks += found
         if not as_json:
             for check in found:
                 click.echo(f"{check.activation:<24}{check.quantity:<23}{_verdict(check)}")
-    verified = all(isinstance(check.verdict, Verified) for check in checks)
+        for check in _law_checks(family) if laws or expression else ():
+            law_checks.append(check)
+            if not as_json:
+                click.echo(f"{check.activation:<24}{check.law:<39}{check}")
+    verified = all(isinstance(check.verdict, Verified) for check in checks) and all(c.passed for c in law_checks)
     if as_json:
-        click.echo(json.dumps({"verified": verified, "checks": [check.to_dict() for check in checks]}, indent=2))
+        fields = {"verified": verified, "checks": [check.to_dict() for check in checks]}
+        fields |= {"laws": [check.to_dict() for check in law_checks]} if law_checks else {}
+        click.echo(json.dumps(fields, indent=2))
     context.exit(0 if verified else 1)
 
 
@@ -255,6 +271,25 @@ def report(output: Path, run_folder: Path | None) -> None:
     from gpsym.report import write_report
 
     click.echo(f"wrote {write_report(output, run=run_folder)}")
+
+
+def _activations(
+    command: str, names: Sequence[str], expression: str | None, assume: tuple[str, ...]
+) -> list[Activation]:
+    """Those of these names, or the one that the expression describes."""
+    if names and expression is not None:
+        raise ValueError(f"{command}: need one of ACT and --expr, got both; pass one.")
+    if assume and expression is None:
+        raise ValueError(
+            f"{command}: need --expr for --assume, got ACT, whose parameters have their ranges; leave it out."
+        )
+    return [member(name) for name in names] if expression is None else [parse_activation(expression, assume)]
+
+
+def _law_checks(phi: Activation) -> Iterable[LawCheck]:
+    from gpsym.testing import check_laws  # costs half a second to import
+
+    return check_laws(phi)
 
 
 def _design(activation: str, a: float | None, **wishes: Any) -> CriticalInit:

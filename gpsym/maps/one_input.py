@@ -95,7 +95,7 @@ def variance_map(activation: Activation) -> Formula:
 
 @cache
 def slope(activation: Activation) -> Formula:
-    """V'(q); equal to chi_1 exactly where phi vanishes at every knot at which phi' jumps."""
+    """V'(q); equal to chi_1 for all q if phi is continuous and vanishes at every knot at which phi' jumps."""
     return _derivative(activation, "slope", "V'(q)", 1)
 
 

@@ -12,6 +12,7 @@ from gpsym import __version__, edge_of_chaos, evaluate, maps, member
 from gpsym.cli import main
 from gpsym.kernel import kernels
 from gpsym.maps import ONE_INPUT, TWO_INPUTS
+from gpsym.testing import LAWS, THEOREM_LAWS, Undetermined
 
 
 def gpsym(capsys, *arguments):
@@ -148,6 +149,48 @@ def test_verify(capsys, monkeypatch):
     assert (status, json.loads(out)["verified"]) == (1, False)
 
 
+def test_verify_applies_laws_to_an_expression(capsys):
+    options = ["--quantity", "slope", "--digits", "15", "--points", "1"]
+    status, out, _ = gpsym(capsys, "verify", "--expr", "max(x, a*x)", "--assume", "a < 1", *options, "--json")
+    result = json.loads(out)
+    verdicts = {check["law"]: check["verdict"] for check in result["laws"]}
+    assert (status, result["verified"], [check["quantity"] for check in result["checks"]]) == (0, True, ["slope"])
+    assert list(verdicts) == [*LAWS, *THEOREM_LAWS]
+    assert {law for law, verdict in verdicts.items() if verdict == "Inapplicable"} == {
+        "instability",
+        "stability_by_clipping",
+        "lowest_fixed_point",
+        "chaos_above",
+    }
+    assert set(verdicts.values()) == {"Verified", "Inapplicable"}
+    assert {frozenset(check) for check in result["laws"]} == {frozenset(("activation", "law", "verdict", "why"))}
+
+
+def test_verify_says_why_a_law_fails_or_does_not_apply(capsys, monkeypatch):
+    def wrong(phi):
+        raise AssertionError("V'(1) = 3")
+
+    def open_(phi):
+        raise Undetermined("not told from 0")
+
+    chosen = {"wrong": wrong, "open": open_, "correlation": THEOREM_LAWS["correlation"]}
+    monkeypatch.setattr("gpsym.testing.verdicts.LAWS", chosen)
+    monkeypatch.setattr("gpsym.testing.verdicts.THEOREM_LAWS", {})
+    options = ["--quantity", "slope", "--digits", "15", "--points", "1"]
+    status, out, _ = gpsym(capsys, "verify", "identity", "--laws", *options)
+    assert status == 1
+    assert [re.sub(" +", " ", line) for line in out.splitlines()[1:]] == [
+        "identity wrong Refuted (V'(1) = 3)",
+        "identity open Undecided (not told from 0)",
+        "identity correlation does not apply (phi must not be affine)",
+    ]
+    for law, expected in (("wrong", 1), ("open", 1), ("correlation", 0)):
+        monkeypatch.setattr("gpsym.testing.verdicts.LAWS", {law: chosen[law]})
+        status, out, _ = gpsym(capsys, "verify", "--expr", "2*x", *options, "--json")
+        assert (status, json.loads(out)["verified"]) == (expected, not expected)
+    assert "laws" not in json.loads(gpsym(capsys, "verify", "identity", *options, "--json")[1])
+
+
 def _wrong(formula):
     from dataclasses import replace
 
@@ -195,6 +238,9 @@ BAD = [
     ("kernel relu --depth 1 --input no.npy --output k.npy", "no.npy: No such file or directory; write one"),
     ("kernel relu --input no.npy --output k.npy", "Missing option '--depth'"),
     ("verify nothing", "unknown name 'nothing'"),
+    ("verify relu --expr x", "verify: need one of ACT and --expr, got both"),
+    ("verify relu --assume m>0", "verify: need --expr for --assume"),
+    ("verify --expr exp(x)", "unknown function exp"),
     ("verify relu --digits 0", "need digits >= 1"),
     ("verify relu --points 0", "need points >= 1"),
     ("report --output no/such/folder", "need an existing folder"),

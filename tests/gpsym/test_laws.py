@@ -1,10 +1,15 @@
-"""Every law of `gpsym.testing` for every named member and for random ones, most with jumps or piecewise linear."""
+"""Every law of formulas for every named member and for random ones, most with jumps or piecewise linear."""
+
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given, settings
 
-from gpsym.members import MEMBERS
+from gpsym.expression import parse_activation
+from gpsym.members import MEMBERS, soft_threshold
 from gpsym.testing import LAWS, ONE_INPUT_LAWS, TWO_INPUT_LAWS, activations, piecewise_polynomials
+from gpsym.testing.assertions import numbers, specimens
 
 
 @pytest.mark.parametrize("law", LAWS)
@@ -31,3 +36,37 @@ def test_the_kernel_of_any_piecewise_polynomial_matches_quadrature(phi):
 @given(phi=piecewise_polynomials(max_knots=2) | activations(max_knots=2))
 def test_any_piecewise_polynomial_meets_every_law_of_two_inputs(law, phi):
     LAWS[law](phi)
+
+
+@pytest.mark.parametrize("text", ["min(max(0, x - sqrt(2)), 1)", "max(0, x - 1000000)"])
+def test_knots_may_be_irrational_or_far_away(text):
+    LAWS["kernel_at_the_ends"](parse_activation(text))
+
+
+def test_numbers_meet_the_conditions():
+    assert [member.knots[1] > 0 for member, _ in specimens(soft_threshold())] == [True]
+    assert [member.knots[0] > 0 for member, _ in specimens(MEMBERS["shifted-relu"]())] == [False, True]
+    assert specimens(soft_threshold(2)) == ((soft_threshold(2), ""),)
+    far = parse_activation("Piecewise((0, x < 1000), (x, x < b), (0, True))", "b > 1000")
+    (b,) = numbers(far).values()
+    assert b >= 1000
+    # b lies between 1.001 and 1.002, and random numbers are eighths.
+    text = "Piecewise((0, x < 1.001), (x, x < b), (2*x, x < 1.002), (0, True))"
+    narrow = parse_activation(text, ["b > 1.001", "b < 1.002"])
+    with pytest.raises(ValueError, match="need conditions that random numbers meet"):
+        numbers(narrow)
+
+
+def test_laws_need_no_hypothesis():
+    code = "import sys; sys.modules['hypothesis'] = None; from gpsym.testing import LAWS, THEOREM_LAWS, check_laws"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    done = subprocess.run([sys.executable, "-c", f"{code}, activations"], capture_output=True, text=True, check=False)
+    assert "hypothesis" in done.stderr
+    assert done.returncode == 1
+
+
+def test_laws_refuse_to_run_without_assertions():
+    code = "from gpsym import relu; from gpsym.testing import check_laws; list(check_laws(relu()))"
+    done = subprocess.run([sys.executable, "-O", "-c", code], capture_output=True, text=True, check=False)
+    assert "need assertions, got an interpreter without" in done.stderr
+    assert done.returncode == 1
