@@ -80,7 +80,7 @@ def fold(activation: str, sparsity: float) -> Fold | None:
 
     if not highest(_MOST_CLIP)[1] > 0:
         return None
-    m: Any = brentq(lambda m: highest(m)[1], 1e-6, _MOST_CLIP, xtol=1e-15, rtol=1e-15)
+    m: Any = brentq(lambda m: highest(m)[1], 1e-6, _MOST_CLIP, xtol=1e-15)
     slope = _slope(activation, tau, m)
     return Fold(slope, m, math.exp(highest(m)[0])) if slope < 1 else None
 
@@ -96,7 +96,7 @@ def flat_slope(activation: str, sparsity: float) -> float:
     if tau >= _STEEP:
         return 0.0
     curvature = _function(maps.curvature, activation)
-    m: Any = brentq(lambda m: curvature(q=1.0, tau=tau, m=m, sigma_w2=1.0), 1e-9, _MOST_CLIP, xtol=1e-15, rtol=1e-15)
+    m: Any = brentq(lambda m: curvature(q=1.0, tau=tau, m=m, sigma_w2=1.0), 1e-9, _MOST_CLIP, xtol=1e-15)
     return _slope(activation, tau, m)
 
 

@@ -12,6 +12,10 @@ falls to 0, h' = -Q.  ReLU_tau has no edge of chaos at any q*: G = tau h(tau) < 
 levels m up to some finite level and none beyond: as m grows from 0, G, which is 0 at m = 0, first rises and then
 falls below 0, to the value without a clip.  For dG/dm = u = q p(b) - 2 m Q(b) is > 0 first and < 0 beyond: -u first
 rises and then falls to 0, because u' = p(b) v with v = m - tau - 2 Q(b) / p(b), and v' = 1 + 2 h(b) / (q p(b)) > 0.
+
+For the class, phi continuous and piecewise linear: 2 q G' = G + E (phi - U phi')^2, U = sqrt(q) Z, so that G / sqrt q
+never falls: an edge of chaos exists exactly for q* from some q_0 in [0, oo] on.  Both sides are quadratic in phi: it is
+enough to show it of E f g for each pair of atoms, as in theorem 2.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ from typing import Any
 
 import sympy as sp
 
+from gpsym import Activation, maps
 from gpsym.formula import TAU, M, Q, X
 from proofs.logic.rules import (
     combination,
@@ -34,6 +39,7 @@ from proofs.logic.rules import (
 )
 from proofs.logic.statements import Domain, Proof, Statement, domain
 from proofs.logic.theorem import Row, Theorem
+from proofs.marginality import GAP, S, pairs
 from proofs.quantities import CLIPPED, UNCLIPPED, clipped_domain, p, quantities, tail, unclipped_domain
 
 EXISTS, NOWHERE = "sigma_b2 > 0", "sigma_b2 < 0"
@@ -44,7 +50,7 @@ def rows() -> tuple[Row, ...]:
     """tau >= 0 for all; tau < 0 for the one-sided."""
     clipped = (_growing(name, "q, m > 0, tau >= 0", clipped_domain()) for name in CLIPPED)
     unclipped = (_growing(name, "q > 0, tau > 0", unclipped_domain()) for name in UNCLIPPED)
-    return (_relu(), *unclipped, *clipped, _left_of_zero(), _clipped_left_of_zero())
+    return (_relu(), *unclipped, *clipped, _left_of_zero(), _clipped_left_of_zero(), _class())
 
 
 def growth(name: str, where: Domain) -> Proof:
@@ -109,6 +115,24 @@ def _clipped_left_of_zero() -> Row:
         return dict(zip(statements, proofs, strict=True))
 
     return Row("clipped-relu", "q, m > 0, tau < 0", statements, prove)
+
+
+def _class() -> Row:
+    """G of a pair is q E f' g' - E f g; (x - t)_+ - x step(x - t) = -t step(x - t)."""
+    where = domain({Q: "(0, oo)", S: "(-oo, oo)", GAP: "(0, oo)"})
+    statements = {}
+    for label, (f, _, f_slope), (g, _, g_slope) in pairs():
+        mean, mean_slope = (maps.mean(product).expression for product in (f * g, f_slope * g_slope))
+        rest = (h - Activation((), ((0, 1),)) * slope for h, slope in ((f, f_slope), (g, g_slope)))
+        surplus = Q * mean_slope - mean
+        square = maps.mean(next(rest) * next(rest)).expression
+        statements[f"E[{label}]"] = Statement("zero", 2 * Q * sp.diff(surplus, Q) - surplus - square, where)
+    return Row(
+        "continuous piecewise linear",
+        "q > 0, all knots and slopes",
+        statements,
+        lambda: {label: identity(where, s.expression) for label, s in statements.items()},
+    )
 
 
 def _mills() -> Proof:

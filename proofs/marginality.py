@@ -15,6 +15,7 @@ d/dq E[f g] = E[f' g'] + sum over the knots t of f and of g of (jump of f') g(t)
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import combinations_with_replacement
 from typing import Any
 
 import sympy as sp
@@ -24,7 +25,7 @@ from gpsym.formula import Q
 from proofs.logic.rules import identity
 from proofs.logic.statements import Domain, Statement, domain
 from proofs.logic.theorem import Row, Theorem
-from proofs.quantities import UNCLIPPED, p, quantities, unclipped_domain
+from proofs.quantities import UNCLIPPED, family, p, quantities
 
 S = sp.Symbol("s", real=True)  # a knot
 GAP = sp.Symbol("d", positive=True)  # how far the other lies to the right
@@ -32,20 +33,18 @@ GAP = sp.Symbol("d", positive=True)  # how far the other lies to the right
 
 def rows() -> tuple[Row, ...]:
     """ReLU and the unclipped activations; the class."""
-    named = (_named(name, "[0, oo)" if name == "soft-threshold" else "(-oo, oo)") for name in ("relu", *UNCLIPPED))
-    return (*named, _class())
+    return (*map(_named, ("relu", *UNCLIPPED)), _class())
 
 
-def _named(name: str, tau: str) -> Row:
+def _named(name: str) -> Row:
     found = quantities(name)
-    parameters = "q > 0" if name == "relu" else f"q > 0, tau in {tau}"
-    where = unclipped_domain(tau)[: 1 if name == "relu" else 2]
+    where, parameters = family(name, least="[0, oo)")
     return _identities(name, parameters, where, {"V' = chi_1": found.slope - found.gradient})
 
 
 def _class() -> Row:
     where = domain({Q: "(0, oo)", S: "(-oo, oo)", GAP: "(0, oo)"})
-    return _identities("continuous piecewise linear", "q > 0, all knots and slopes", where, dict(_pairs()))
+    return _identities("continuous piecewise linear", "q > 0, all knots and slopes", where, dict(_differences()))
 
 
 def _identities(name: str, parameters: str, where: Domain, differences: dict[str, Any]) -> Row:
@@ -53,22 +52,28 @@ def _identities(name: str, parameters: str, where: Domain, differences: dict[str
     return Row(name, parameters, statements, lambda: {label: identity(where, e) for label, e in differences.items()})
 
 
-def _pairs() -> Iterator[tuple[str, Any]]:
+def _differences() -> Iterator[tuple[str, Any]]:
     """d/dq E[f g] less what it should be, for each pair of atoms."""
+    for label, (f, f_knot, f_slope), (g, g_knot, g_slope) in pairs():
+        knots = sum(_value(other, knot) * p(knot) for other, knot in ((g, f_knot), (f, g_knot)) if knot is not None)
+        expected = maps.mean(f_slope * g_slope).expression + knots / 2
+        yield f"E[{label}]", sp.diff(maps.mean(f * g).expression, Q) - expected
+
+
+Atom = tuple[Activation, Any, Activation]  # the function, its knot or None, its derivative
+
+
+def pairs() -> Iterator[tuple[str, Atom, Atom]]:
+    """(name, f, g) for each pair of 1, x, (x - s)_+ and (x - t)_+, t = s + d."""
     right = S + GAP
-    atoms: dict[str, tuple[Activation, Any, Any]] = {  # the atom, its knot, its derivative
+    atoms: dict[str, Atom] = {
         "1": (Activation((), ((1,),)), None, Activation((), ((),))),
         "x": (Activation((), ((0, 1),)), None, Activation((), ((1,),))),
         "(x - s)+": (ramp(S), S, step(S)),
         "(x - t)+": (ramp(right), right, step(right)),
     }
-    names = list(atoms)
-    for k, first in enumerate(names):
-        for second in names[k:]:
-            (f, f_knot, f_slope), (g, g_knot, g_slope) = atoms[first], atoms[second]
-            knots = sum(_value(other, knot) * p(knot) for other, knot in ((g, f_knot), (f, g_knot)) if knot is not None)
-            expected = maps.mean(f_slope * g_slope).expression + knots / 2
-            yield f"E[{first} {second}]", sp.diff(maps.mean(f * g).expression, Q) - expected
+    for first, second in combinations_with_replacement(atoms, 2):
+        yield f"{first} {second}", atoms[first], atoms[second]
 
 
 def ramp(knot: Any) -> Activation:

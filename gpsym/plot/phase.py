@@ -24,7 +24,7 @@ def phase_figure(activation: str) -> Figure:
     activation  clipped-relu or clipped-soft-threshold; others have no such diagram (ValueError).
     """
     least = 0.5 if fold(activation, 0.5) is None else 0.0
-    sparsity = np.linspace(least, _LAST, _POINTS)
+    sparsity = least + (_LAST - least) * np.sin(np.linspace(0, np.pi / 2, _POINTS))
     folds = np.array([1.0 if (found := fold(activation, s)) is None else found.slope for s in sparsity])
     flat = np.array([flat_slope(activation, s) for s in sparsity])
 

@@ -26,8 +26,11 @@ def sign(expression: Any, domain: Domain) -> Sign:
     """
     if expression.is_Mul:
         return reduce(_product, (sign(factor, domain) for factor in expression.args), "+")
-    ways = (_counted(expression, domain, way) for way in (_from_start, _from_end, _between))
-    return next((found for found in ways if found != "?"), "?")
+    for way in (_from_start, _from_end, _between):
+        found = _counted(expression, domain, way)
+        if found != "?":
+            return found
+    return "?"
 
 
 def defined(expression: Any, domain: Domain) -> bool:
