@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import math
 import textwrap
 from collections.abc import Callable
@@ -47,12 +48,7 @@ Use
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from typing import Protocol
-
-import torch
-from torch import nn
+{imports}
 
 
 class Activation(nn.Module):
@@ -77,7 +73,9 @@ DESIGN = _Numbers()
 
 
 def _torch(design: CriticalInit) -> str:
+    imports, initializer = _initializer_source()
     return _TORCH.format(
+        imports=imports,
         activation=design.activation,
         table=textwrap.indent(str(design), "    "),
         formulas=_formulas(design),
@@ -85,7 +83,7 @@ def _torch(design: CriticalInit) -> str:
         sigma_w2=design.sigma_w2,
         sigma_b2=design.sigma_b2,
         q_star=design.q_star,
-        initializer=_initializer_source(),
+        initializer=initializer,
     )
 
 
@@ -146,11 +144,31 @@ def _number(number: float) -> str:
     return repr(number) if math.isfinite(number) else f'float("{number}")'
 
 
-def _initializer_source() -> str:
-    """The code of gpsym.torch.init below its imports, read as text so that no torch is needed here."""
-    text = resources.files("gpsym").joinpath("torch/init.py").read_text(encoding="utf-8")
-    code = text.partition("class Design(Protocol):")
-    return (code[1] + code[2]).replace("    design: Design,\n", "    design: Design = DESIGN,\n").rstrip()
+def _initializer_source() -> tuple[str, str]:
+    """(imports, code) of gpsym.torch.init and what it needs of gpsym, read as text so that no torch is needed here."""
+    folder = resources.files("gpsym").joinpath("torch")
+    texts = [folder.joinpath(f"{name}.py").read_text(encoding="utf-8") for name in _INITIALIZER]
+    bodies = (text.partition("\n__all__ = ")[2].partition("]\n")[2].strip() for text in texts)
+    code = "\n\n\n".join(bodies).replace("    design: Design,\n", "    design: Design = DESIGN,\n")
+    return _merged_imports(texts), code
+
+
+_INITIALIZER = ("sites", "drawing", "tracing", "rules", "init")  # each after those that it imports from
+
+
+def _merged_imports(texts: list[str]) -> str:
+    """One import of each module that is not gpsym's own, those of torch last."""
+    plain: set[str] = set()
+    names: dict[str, set[str]] = {}
+    for node in (node for text in texts for node in ast.parse(text).body):
+        if isinstance(node, ast.Import):
+            plain.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.module.startswith(("gpsym", "__future__")):
+            names.setdefault(node.module, set()).update(alias.name for alias in node.names)
+    lines = [f"import {name}" for name in sorted(plain)]
+    lines += [f"from {name} import {', '.join(sorted(names[name]))}" for name in sorted(names)]
+    ours = [line for line in lines if "torch" in line]
+    return "\n".join([*(line for line in lines if line not in ours), "", *ours])
 
 
 FRAMEWORKS: dict[str, Callable[[CriticalInit], str]] = {

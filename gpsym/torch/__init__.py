@@ -11,7 +11,7 @@ if find_spec("torch") is None:
     raise ImportError("gpsym.torch: need PyTorch, got no module torch; pip install 'gpsym[torch]'.")
 
 from gpsym.torch import functional
-from gpsym.torch.init import LayerReport, Rule, init_
+from gpsym.torch.init import InitReport, LayerReport, Rule, Skipped, init_
 from gpsym.torch.modules import (
     ClippedReLU,
     ClippedSoftThreshold,
@@ -24,10 +24,12 @@ from gpsym.torch.modules import (
 __all__ = [
     "ClippedReLU",
     "ClippedSoftThreshold",
+    "InitReport",
     "LayerReport",
     "PiecewisePolynomial",
     "Rule",
     "ShiftedReLU",
+    "Skipped",
     "SoftThreshold",
     "activation_module",
     "functional",

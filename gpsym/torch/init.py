@@ -6,50 +6,160 @@ Needs torch and the standard library only: `gpsym export` writes this very code 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, overload
 
 import torch
 from torch import nn
 
-__all__ = ["LayerReport", "Rule", "init_"]
+from gpsym.torch.drawing import draw_, require_same_on_all_ranks
+from gpsym.torch.rules import Choice, Design, Rule, find_roles, given, why
+from gpsym.torch.sites import Site, Skipped, find_sites, originals, refusal
+from gpsym.torch.tracing import Place, trace
 
-
-class Design(Protocol):
-    """What `init_` needs of a design: sigma_w2 and sigma_b2 put a hidden layer at variance q_star."""
-
-    @property
-    def sigma_w2(self) -> float: ...
-
-    @property
-    def sigma_b2(self) -> float: ...
-
-    @property
-    def q_star(self) -> float: ...
-
-
-@dataclass(frozen=True)
-class Rule:
-    """Weights are drawn from N(0, weight / fan_in) and biases from N(0, bias); both finite and >= 0."""
-
-    weight: float
-    bias: float
-
-    def __post_init__(self) -> None:
-        for name, variance in (("weight", self.weight), ("bias", self.bias)):
-            if not (math.isfinite(variance) and variance >= 0):
-                raise ValueError(f"Rule: need {name} >= 0 and finite, got {variance}; pass a variance.")
+__all__ = ["InitReport", "LayerReport", "Rule", "Skipped", "init_"]
 
 
 @dataclass(frozen=True)
 class LayerReport:
-    """What was done to one layer: its fan-in and the standard deviations that it was drawn with."""
+    """What was done to one layer.
+
+    role        first, hidden, readout, normalized, linear, attention, or given by the caller.
+    fan_in      number of inputs that add up in one output; a mean, where a transposed convolution has a stride.
+    weight_std  standard deviation of the weights; None if they were left as they are.
+    bias_std    of the biases; None if there are none, or they were left.
+    rule        what was drawn.
+    note        why this rule, and what is particular.
+    kind        class of the module.
+    """
 
     name: str
     role: str
-    fan_in: int
-    weight_std: float
+    fan_in: float
+    weight_std: float | None
     bias_std: float | None
+    rule: str = ""
+    note: str = ""
+    kind: str = ""
+
+
+@dataclass(frozen=True)
+class InitReport(Sequence[LayerReport]):
+    """What `init_` did: a sequence of the layers that it drew, and what it skipped; prints as a table."""
+
+    layers: tuple[LayerReport, ...]
+    skipped: tuple[Skipped, ...]
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    @overload
+    def __getitem__(self, index: int) -> LayerReport: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[LayerReport, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> LayerReport | tuple[LayerReport, ...]:
+        return self.layers[index]
+
+    def __str__(self) -> str:
+        head = ("layer", "kind", "role", "fan-in", "weight std", "bias std", "rule", "note")
+        rows = [
+            (r.name, r.kind, r.role, f"{r.fan_in:.6g}", *map(_shown, (r.weight_std, r.bias_std)), r.rule, r.note)
+            for r in self.layers
+        ]
+        table = _aligned([head, *rows])
+        if not self.skipped:
+            return table
+        return (
+            f"{table}\n\n{_aligned([('left alone', 'kind', 'why'), *((s.name, s.kind, s.why) for s in self.skipped)])}"
+        )
+
+
+def _shown(std: float | None) -> str:
+    return "-" if std is None else f"{std:.6g}"
+
+
+def _aligned(rows: list[tuple[str, ...]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What to draw at one site; a std of None leaves the tensor as it is."""
+
+    site: Site
+    role: str
+    rule: Rule
+    note: str
+    weight_std: float | None
+    bias_std: float | None
+
+    def report(self) -> LayerReport:
+        rule = f"N(0, {self.rule.weight:.6g}/fan_in)" if self.weight_std is not None else "left alone"
+        if self.bias_std is not None:
+            rule += f", b ~ N(0, {self.rule.bias:.6g})"
+        kind = type(self.site.owner).__name__
+        fan_in = self.site.fan_in
+        return LayerReport(self.site.name, self.role, fan_in, self.weight_std, self.bias_std, rule, self.note, kind)
+
+
+class _Planner:
+    """Plans site after site, and knows which parameters are taken."""
+
+    def __init__(self, choice: Choice, others: Mapping[nn.Module, Skipped]):
+        self.choice = choice
+        self.plans: list[_Plan] = []
+        self.skipped = list(others.values())
+        # Parameter -> why it is not drawn, if another module has it too.
+        self.taken = {
+            id(parameter): f"tied to {skipped.name}, left alone"
+            for module, skipped in others.items()
+            for parameter in module.parameters(recurse=False)
+        }
+
+    def reserve(self, site: Site) -> bool:
+        """Whether the caller wants the site left alone; its parameters then are, wherever they are."""
+        name = given(site.name, self.choice.rules)
+        if name is None or self.choice.rules[name] is not None:
+            return False
+        for attribute in filter(None, (site.weight, site.bias)):
+            for parameter in originals(site.owner, attribute):
+                self.taken[id(parameter)] = f"tied to {site.name}, left alone"
+        self.skipped.append(Skipped(site.name, type(site.owner).__name__, "as rules say"))
+        return True
+
+    def add(self, site: Site, role: str, place: Place | None, traced: bool) -> None:
+        if why_not := refusal(site):
+            raise ValueError(f"init_: {why_not}")
+        kept, kept_bias = self._kept(site, site.weight), self._kept(site, site.bias)
+        if kept and (site.bias is None or kept_bias):
+            self.skipped.append(Skipped(site.name, type(site.owner).__name__, kept))
+            return
+        role = role if given(site.name, self.choice.rules) is None else "given"
+        rule = self.choice.rule(site, role, place)
+        if site.bias is None and rule.bias > 0 and not (place and place.before_norm):
+            raise ValueError(
+                f"init_: need a bias in {site.name!r} for its variance {rule.bias:.6g}, got bias=False; add one, or "
+                "pass a batch if a normalization follows."
+            )
+        weight_std = None if kept else math.sqrt(rule.weight / site.fan_in)
+        bias_std = None if site.bias is None or kept_bias else math.sqrt(rule.bias)
+        notes = [why(site, role, place, traced), kept and f"weight {kept}", kept_bias and f"bias {kept_bias}"]
+        self.plans.append(_Plan(site, role, rule, "; ".join(filter(None, notes)), weight_std, bias_std))
+
+    def _kept(self, site: Site, attribute: str | None) -> str:
+        """Why the tensor is not drawn; empty if it is, and no other site will draw it."""
+        parameters = [] if attribute is None else originals(site.owner, attribute)
+        if any(not parameter.requires_grad for parameter in parameters):
+            return "frozen"
+        for parameter in parameters:
+            if reason := self.taken.get(id(parameter)):
+                return reason
+        self.taken |= {id(parameter): f"tied to {site.name}, drawn there" for parameter in parameters}
+        return ""
 
 
 @torch.no_grad()
@@ -57,65 +167,85 @@ def init_(
     model: nn.Module,
     design: Design,
     *,
-    input_mean_square: float = 1.0,
+    input_mean_square: float | None = None,
     first: Rule | None = None,
     readout: Rule | None = None,
+    batch: Any = None,
+    first_layers: str | Iterable[str] | None = None,
+    readout_layers: str | Iterable[str] | None = None,
+    rules: Mapping[str, Rule | None] | None = None,
     generator: torch.Generator | None = None,
-) -> list[LayerReport]:
-    """Draw all Linear, Conv1d, Conv2d and Conv3d parameters of the model afresh, in place.
+) -> InitReport:
+    """Draw the weights and biases of the model afresh, in place.
 
-    hidden   W ~ N(0, sigma_w2 / fan_in), b ~ N(0, sigma_b2).
-    first    W ~ N(0, (q_star - sigma_b2) / (fan_in E[x^2])), b ~ N(0, sigma_b2): its input is data, not an
-             activation, so this weight variance brings its output to variance q_star.
-    readout  W ~ N(0, 1 / fan_in), b = 0.
+    hidden      W ~ N(0, sigma_w2 / fan_in), b ~ N(0, sigma_b2): pre-activations of variance q_star.
+    first       W ~ N(0, (q_star - sigma_b2) / (fan_in E[x^2])), b ~ N(0, sigma_b2): its input is data, not an
+                activation, so this weight variance brings its output to variance q_star.
+    readout     W ~ N(0, 1 / fan_in), b = 0.
+    normalized  the rule of the first, with E[x^2] as measured behind the normalization: where the output goes to an
+                activation it has variance q_star.  chi_1 = 1 is not claimed: the
+                normalization has a gradient of its own.
+    linear      W ~ N(0, 1 / fan_in), b = 0: the edge of chaos of the identity, V(q) = q.
+    attention   W ~ N(0, 1 / fan_in), b = 0, for nn.MultiheadAttention and what follows a softmax.  A convention: theory
+                has no fixed point for softmax; queries and keys of an input of mean square 1 have variance 1.
 
-    fan_in is in_features, or in_channels / groups times the kernel's size.  The first and the last weight layer
-    in the order of registration take the rules of the same name; other modules are left alone.
+    fan_in is in_features; in_channels / groups times the kernel's size, for transposed convolutions divided by the
+    strides; in1_features in2_features for Bilinear.  Of Bilinear both inputs are taken to be independent and alike, so
+    E[x^2] is squared: hidden W ~ N(0, sigma_w2^2 / ((q_star - sigma_b2) fan_in)), linear W ~ N(0, 1 / (q_star fan_in)).
+
+    Drawn are Linear, Conv1d to 3d, ConvTranspose1d to 3d, Bilinear, MultiheadAttention and the Conv1D of Hugging Face
+    transformers, also under a parametrization that keeps what it is assigned, such as weight_norm, whose sizes then
+    are the norms of the drawn weights.  A tied parameter is drawn once, by its first owner's rule.  Frozen parameters
+    (requires_grad=False), embeddings and what is tied to one, normalizations and other modules are left alone.
+
+    Without a batch, the first and the last weight layer in the order of registration take the rules of the same name,
+    and the others are hidden, attention apart.  With one, the model runs once and roles follow the graph: all layers
+    without a layer before (behind) are first (readout); normalized and linear exist only so.  A sum of branches, as
+    in a residual network, counts as hidden: sigma_w2 and sigma_b2 must then come from a design for residual layers.
 
     Arguments
-      model              a module with at least two weight layers, all hidden ones with biases if sigma_b2 > 0.
+      model              any module; without a batch or names, with at least two weight layers.
       design             has sigma_w2, sigma_b2 and q_star, such as a `gpsym.CriticalInit`.
-      input_mean_square  E[x^2] of the input per feature, > 0.
+      input_mean_square  E[x^2] of the input per feature, > 0; measured if left out and there is a batch, else 1.
       first, readout     rules in place of the two above; Rule(design.sigma_w2, design.sigma_b2) is the hidden one.
-      generator          source of the random numbers, torch's global one if None.
+      batch              a tensor, tuple of arguments or mapping of keyword arguments to call the model with; gives lazy
+                         layers their shapes.  Of a sharded model the same on all ranks.
+      first_layers, readout_layers
+                         names of modules in place of those found, as in model.named_modules().
+      rules              rules of modules and all in them by name, before all others; None leaves them alone.
+      generator          source of the random numbers, torch's global one if None.  The numbers are the same for all
+                         devices of the parameters, for sharded parameters (DTensor, FSDP2) and whole ones, and for
+                         half precision and float32 rounded to it.
 
-    Returns what was done, layer by layer.  Raises ValueError before anything is written.
+    Returns what was done, layer by layer, and what was not.
 
-    Source: Price et al. 2024 for the hidden layers, at the edge of chaos V(q*) = q*, chi_1(q*) = 1.
+    Raises ValueError, before anything is written, for a bias that is missing though its rule has variance and no
+    normalization follows; layers that are lazy, empty or on the meta device; complex and integer weights; weights that
+    a hook computes; parametrizations that change what they are assigned (spectral_norm: its largest singular value is
+    always 1); unknown names; and ranks of a sharded model whose generators or batches differ.
+
+    Source: Price et al. 2024 for the hidden layers, at the edge of chaos V(q*) = q*, chi_1(q*) = 1; the fan-in is that
+    of He et al. 2015, section 2.2.
     """
-    kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-    layers = [(name, module) for name, module in model.named_modules() if isinstance(module, kinds)]
-    if len(layers) < 2:
-        raise ValueError(
-            f"init_: need at least two Linear or Conv layers, got {len(layers)}; one is the first, one the readout."
-        )
-    if not (math.isfinite(input_mean_square) and input_mean_square > 0):
-        raise ValueError(f"init_: need input_mean_square > 0, got {input_mean_square}; pass the mean of x**2.")
-    first = first or Rule((design.q_star - design.sigma_b2) / input_mean_square, design.sigma_b2)
-    hidden = Rule(design.sigma_w2, design.sigma_b2)
-    readout = readout or Rule(1.0, 0.0)
-    plan = [("first", first), *[("hidden", hidden)] * (len(layers) - 2), ("readout", readout)]
-    for (name, layer), (_, rule) in zip(layers, plan, strict=True):
-        if nn.parameter.is_lazy(layer.weight):
-            raise ValueError(
-                f"init_: need the shape of {name!r}, got a lazy layer; run a batch through the model first."
-            )
-        if nn.utils.parametrize.is_parametrized(layer):
-            raise ValueError(f"init_: need plain parameters in {name!r}, got a parametrization; remove it first.")
-        if layer.weight.numel() == 0:
-            raise ValueError(
-                f"init_: need weights in {name!r}, got the shape {tuple(layer.weight.shape)}; drop the layer."
-            )
-        if layer.bias is None and rule.bias > 0:
-            raise ValueError(
-                f"init_: need a bias in {name!r} for its variance {rule.bias:.6g}, got bias=False; add one."
-            )
-    report = []
-    for (name, layer), (role, rule) in zip(layers, plan, strict=True):
-        fan_in = layer.weight[0].numel()
-        weight_std, bias_std = math.sqrt(rule.weight / fan_in), math.sqrt(rule.bias)
-        nn.init.normal_(layer.weight, 0.0, weight_std, generator=generator)
-        if layer.bias is not None:
-            nn.init.normal_(layer.bias, 0.0, bias_std, generator=generator)
-        report.append(LayerReport(name, role, fan_in, weight_std, None if layer.bias is None else bias_std))
-    return report
+    choice = Choice(design, input_mean_square, first, readout, rules or {})
+    sites, others = find_sites(model)
+    _require_known(choice.rules, {*dict(model.named_modules()), *(site.name for site in sites)})
+    places = None if batch is None else trace(model, {site.module for site in sites}, batch)
+    roles = find_roles(sites, places, first_layers, readout_layers)
+    planner = _Planner(choice, others)
+    for site in [site for site in sites if not planner.reserve(site)]:
+        planner.add(site, roles[site.name], (places or {}).get(site.module), places is not None)
+    plans = planner.plans
+    tensors = [tensor for plan in plans for tensor in originals(plan.site.owner, plan.site.weight)]
+    require_same_on_all_ranks(tensors, [(p.site.name, p.weight_std, p.bias_std) for p in plans], generator)
+    for plan in plans:
+        if plan.weight_std is not None:
+            draw_(plan.site.owner, plan.site.weight, plan.weight_std, generator)
+        if plan.bias_std is not None and plan.site.bias is not None:
+            draw_(plan.site.owner, plan.site.bias, plan.bias_std, generator)
+    return InitReport(tuple(plan.report() for plan in plans), tuple(planner.skipped))
+
+
+def _require_known(rules: Mapping[str, Rule | None], names: set[str]) -> None:
+    if unknown := [name for name in rules if name not in names]:
+        raise ValueError(f"init_: need names of modules in rules, got {unknown[0]!r}; see model.named_modules().")

@@ -289,9 +289,9 @@ def test_a_wide_deep_network_has_the_designed_sparsity_and_variance(name):
             "need a bias in '1'",
         ),
         (
-            lambda: nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(3, 3)), nn.Linear(3, 3)),
+            lambda: nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(3, 3)), nn.Linear(3, 3)),
             {},
-            "plain parameters in '0', got a parametrization",
+            "parametrization in '0' that keeps the weights it is assigned, got _SpectralNorm, which fixes the largest",
         ),
         (lambda: nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 0)), {}, r"weights in '1', got the shape \(0, 3\)"),
         (lambda: nn.Sequential(nn.LazyLinear(3), nn.Linear(3, 3)), {}, "shape of '0', got a lazy layer"),

@@ -1,0 +1,222 @@
+"""The weights of a model: which modules have them, what their fan-in is, and which cannot be drawn.
+
+Needs torch and the standard library only: `gpsym export` writes this very code into a file of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+__all__ = ["TRANSPOSED", "Site", "Skipped", "find_sites", "is_norm", "originals", "read", "refusal"]
+
+FORWARD = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Bilinear)
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
+NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+
+
+@dataclass(frozen=True)
+class Site:
+    """One weight with the bias that is added to its result.
+
+    name          of the module; for the projections of attention, followed by theirs.
+    module        what is called with the input: the layer, or the attention around its projections.
+    owner         the module with the attributes `weight` and `bias`; bias is None where there is none.
+    is_attention  whether the weight is a projection of nn.MultiheadAttention.
+    """
+
+    name: str
+    module: nn.Module
+    owner: nn.Module
+    weight: str = "weight"
+    bias: str | None = None
+    is_attention: bool = False
+
+    @property
+    def fan_in(self) -> float:
+        """Number of inputs that add up in one output, each with a weight of its own.
+
+        Linear           in_features
+        Conv             in_channels / groups prod(kernel)
+        ConvTranspose    in_channels / groups prod(kernel / stride): the mean over the positions of the output, as
+                         each input sets a kernel's worth of outputs that lie stride apart; where the stride does not
+                         divide the kernel, positions have more and less.  Padding and dilation do not change it.
+        Bilinear         in1_features in2_features
+
+        Zeros that a convolution pads with count as inputs.
+        """
+        shape = read(self.owner, self.weight).shape
+        if isinstance(self.owner, TRANSPOSED):  # (in_channels, out_channels / groups, *kernel)
+            kernel = math.prod(k / s for k, s in zip(self.owner.kernel_size, self.owner.stride, strict=True))
+            return shape[0] / self.owner.groups * kernel
+        if is_hugging_face_linear(self.owner):  # (in, out)
+            return shape[0]
+        return math.prod(shape[1:])  # (out, in / groups, ...)
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A module whose parameters, or some of them, were left as they are, and why."""
+
+    name: str
+    kind: str
+    why: str
+
+
+def find_sites(model: nn.Module) -> tuple[list[Site], dict[nn.Module, Skipped]]:
+    """The weights in the order of registration, and all other modules that have parameters of their own."""
+    sites: list[Site] = []
+    others: dict[nn.Module, Skipped] = {}
+    inner: set[nn.Module] = set()  # what attention and parametrizations use without calling it
+    for name, module in model.named_modules():
+        if module in inner:
+            continue
+        if isinstance(module, nn.MultiheadAttention):
+            sites += _projections(name, module)
+            inner |= set(module.modules())
+            if module.bias_k is not None:
+                others[module] = Skipped(name, _kind(module), "bias_k and bias_v are learned tokens, as an embedding")
+        elif isinstance(module, FORWARD + TRANSPOSED) or is_hugging_face_linear(module):
+            sites.append(Site(name, module, module, bias=None if module.bias is None else "bias"))
+        elif any(True for _ in module.parameters(recurse=False)):
+            others[module] = Skipped(name, _kind(module), _why_not(module))
+        if parametrize.is_parametrized(module):
+            inner |= set(module.get_submodule("parametrizations").modules())
+    return sites, others
+
+
+def _projections(name: str, attention: nn.MultiheadAttention) -> list[Site]:
+    """Those of queries, keys and values, in one matrix or three, and of the output; one bias serves the three."""
+    separate = attention.in_proj_weight is None
+    weights = ["q_proj_weight", "k_proj_weight", "v_proj_weight"] if separate else ["in_proj_weight"]
+    biases = [None if attention.in_proj_bias is None else "in_proj_bias", None, None]
+    prefix = f"{name}." if name else ""
+    inputs = [
+        Site(prefix + weight.removesuffix("_weight"), attention, attention, weight, bias, True)
+        for weight, bias in zip(weights, biases, strict=False)
+    ]
+    output = attention.out_proj
+    bias = None if output.bias is None else "bias"
+    return [*inputs, Site(f"{prefix}out_proj", attention, output, bias=bias, is_attention=True)]
+
+
+def is_hugging_face_linear(module: Any) -> bool:
+    """Whether the module is `transformers.pytorch_utils.Conv1D`, a linear layer whose weight is (in, out)."""
+    return type(module).__name__ == "Conv1D" and hasattr(module, "nf") and module.weight.dim() == 2
+
+
+def is_norm(module: nn.Module) -> bool:
+    """Whether the module is a normalization, by its class or the name of its class, such as LlamaRMSNorm."""
+    named = type(module).__name__.endswith(("Norm", "Norm1d", "Norm2d", "Norm3d"))
+    return isinstance(module, NORMS) or (named and not any(True for _ in module.children()))
+
+
+def _kind(module: nn.Module) -> str:
+    return type(module).__name__
+
+
+def _why_not(module: nn.Module) -> str:
+    if isinstance(module, EMBEDDINGS):
+        return "an embedding: its rows are inputs, not weights that add up"
+    if is_norm(module):
+        return "a normalization: its scale and shift start at 1 and 0"
+    return f"no rule for {_kind(module)}"
+
+
+def read(owner: nn.Module, name: str) -> Tensor:
+    """The tensor of that name; one that is parametrized is computed without side effects."""
+    if not parametrize.is_parametrized(owner, name):
+        return getattr(owner, name)
+    with torch.no_grad(), _at_rest(owner):
+        return getattr(owner, name)
+
+
+def originals(owner: nn.Module, name: str) -> list[Tensor]:
+    """The parameters that the tensor of that name is, or is computed from."""
+    if not parametrize.is_parametrized(owner, name):
+        return [getattr(owner, name)]
+    return list(owner.get_submodule(f"parametrizations.{name}").parameters(recurse=False))
+
+
+@contextmanager
+def _at_rest(owner: nn.Module) -> Iterator[None]:
+    """Parametrizations in evaluation mode, where a spectral norm makes no step of its power iteration."""
+    parts = list(owner.get_submodule("parametrizations").modules())
+    modes = [part.training for part in parts]
+    try:
+        for part in parts:
+            part.training = False
+        yield
+    finally:
+        for part, mode in zip(parts, modes, strict=True):
+            part.training = mode
+
+
+def refusal(site: Site) -> str | None:
+    """Why the site cannot be drawn, as "need ... , got ...; remedy"; None where it can."""
+    for name in filter(None, (site.weight, site.bias)):
+        if why := _refusal(site, name):
+            return why
+    return None
+
+
+def _refusal(site: Site, name: str) -> str | None:
+    owner, where = site.owner, f"{site.name!r}"
+    parametrized = parametrize.is_parametrized(owner, name)
+    tensor = read(owner, name)
+    if nn.parameter.is_lazy(tensor):
+        return f"need the shape of {where}, got a lazy layer; pass a batch, or run one through the model first."
+    if not (parametrized or isinstance(tensor, nn.Parameter)):
+        return (
+            f"need a parameter for the {name} of {where}, got a tensor that a hook computes, as pruning and the "
+            "old torch.nn.utils.weight_norm and spectral_norm do; remove it, or use parametrizations."
+        )
+    if not tensor.is_floating_point():
+        why = (
+            "whose variance the real theory does not speak of" if tensor.is_complex() else "which cannot hold a normal"
+        )
+        return f"need real floating-point numbers in {where}, got {tensor.dtype}, {why}; convert the model."
+    if tensor.is_meta:
+        return f"need memory for {where}, got the meta device; call model.to_empty(device=...) first."
+    if tensor.numel() == 0:
+        return f"need weights in {where}, got the shape {tuple(tensor.shape)}; drop the layer."
+    return _parametrization_refusal(site, name, tensor) if parametrized else None
+
+
+def _parametrization_refusal(site: Site, name: str, tensor: Tensor) -> str | None:
+    """None where the parametrization can take on any tensor that it is assigned, as weight_norm can."""
+    chain: Any = site.owner.get_submodule(f"parametrizations.{name}")
+    kinds = ", ".join(_kind(part) for part in chain)
+    generator = torch.Generator(tensor.device).manual_seed(0)  # not the caller's, whose numbers are for the weights
+    probe = torch.randn(tensor.shape, dtype=tensor.dtype, device=tensor.device, generator=generator)
+    try:
+        with torch.no_grad(), _at_rest(site.owner):
+            image = _round_trip(chain, probe)
+        faithful = torch.allclose(image, probe, rtol=64 * torch.finfo(probe.dtype).eps)  # norms of many numbers
+    except (NotImplementedError, RuntimeError, ValueError) as error:
+        faithful, kinds = False, f"{kinds} ({error})"
+    if faithful:
+        return None
+    reason = "fixes the largest singular value, and so the variance" if "SpectralNorm" in kinds else "changes them"
+    return (
+        f"need a parametrization in {site.name!r} that keeps the weights it is assigned, got {kinds}, which {reason}; "
+        "remove it, or leave the layer out with rules={name: None}."
+    )
+
+
+def _round_trip(chain: Any, tensor: Tensor) -> Tensor:
+    """What the parametrizations make of the originals that they make of the tensor."""
+    for part in reversed(chain):
+        tensor = part.right_inverse(tensor)
+    originals: Any = tensor if isinstance(tensor, tuple) else (tensor,)
+    for part in chain:
+        originals = (part(*originals),)
+    return originals[0]

@@ -1,0 +1,234 @@
+"""What feeds the layers of a model, found in the graph that a batch leaves for backpropagation.
+
+Needs torch and the standard library only: `gpsym export` writes this very code into a file of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.lazy import LazyModuleMixin
+
+from gpsym.torch.sites import is_norm
+
+__all__ = ["Place", "trace"]
+
+# Nodes that move numbers, or leave some out, and change none.  What is not known to be such counts as an activation.
+_MOVES = frozenset(
+    f"{name}Backward"
+    for name in (
+        "View", "UnsafeView", "ReshapeAlias", "Permute", "Transpose", "T", "Unsqueeze", "Squeeze", "Expand", "Clone",
+        "Alias", "Slice", "Select", "Split", "Unbind", "AsStrided", "ToCopy", "Cat", "Stack",
+    )
+)  # fmt: skip
+_ATTENTION = ("Softmax", "ScaledDotProduct")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a layer stands in the network.
+
+    role         first       no other layer before it
+                 readout     no other layer behind it
+                 normalized  all that feeds it comes out of normalizations
+                 attention   softmax lies between it and the layers before it
+                 linear      nothing but other layers feed it, without an activation
+                 hidden      otherwise
+    mean_square  E[x^2] of its input, over batch and features; of two inputs, the product.
+    branches     number of layers and normalizations that feed it.
+    before_norm  whether its output goes to normalizations alone.
+    calls        number of times that the model called it.
+    """
+
+    role: str
+    mean_square: float
+    branches: int
+    before_norm: bool
+    calls: int
+
+
+def trace(model: nn.Module, layers: Iterable[nn.Module], batch: Any) -> dict[nn.Module, Place]:
+    """The places of those layers that the model calls for the batch.
+
+    batch  a tensor, a tuple of arguments, or a mapping of keyword arguments.
+
+    The model runs once, with a graph for backpropagation, in evaluation mode but for batch normalization; modes and
+    buffers are as before afterwards, while lazy modules take on their shapes.
+
+    Raises ValueError if no output depends on a layer by the graph, as under torch.no_grad.
+    """
+    graph = _Graph(set(layers), {module for module in model.modules() if is_norm(module)})
+    with _quiet(model), graph.recording(), torch.enable_grad():
+        output = _call(model, batch)
+    graph.finish(output)
+    return {layer: graph.place(layer) for layer in graph.layers if layer in graph.inputs}
+
+
+def _call(model: nn.Module, batch: Any) -> Any:
+    if isinstance(batch, Mapping):
+        return model(**batch)
+    return model(*batch) if isinstance(batch, tuple) else model(batch)
+
+
+@contextmanager
+def _quiet(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode, but for batch normalization, which there would not normalize; everything restored behind."""
+    modes = {module: module.training for module in model.modules()}
+    lazy = [m for m in model.modules() if isinstance(m, LazyModuleMixin) and is_norm(m)]
+    buffers = [b for b in model.buffers() if not nn.parameter.is_lazy(b)]
+    saved = [buffer.clone() for buffer in buffers]
+    fast_attention = torch.backends.mha.get_fastpath_enabled()
+    try:
+        torch.backends.mha.set_fastpath_enabled(False)  # it would pass by the layers that the hooks sit on
+        for module in modes:
+            module.training = isinstance(module, nn.modules.batchnorm._NormBase)
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast_attention)
+        for module, mode in modes.items():
+            module.training = mode
+        with torch.no_grad():
+            for buffer, value in zip(buffers, saved, strict=True):
+                buffer.copy_(value)
+        for module in lazy:
+            if isinstance(module, nn.modules.batchnorm._NormBase) and not isinstance(module, LazyModuleMixin):
+                module.reset_running_stats()  # it took on its shape, and the statistics of the batch
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """The floating-point tensors in nested containers and in objects such as the outputs of Hugging Face models."""
+    if isinstance(value, Tensor):
+        if value.is_floating_point():
+            yield value
+    elif isinstance(value, Mapping):
+        yield from _tensors(list(value.values()))
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from _tensors(part)
+    elif hasattr(value, "__dataclass_fields__"):
+        yield from _tensors(list(vars(value).values()))
+
+
+class _Graph:
+    """Layers and normalizations, and which of them feed which, between recording and `place`."""
+
+    def __init__(self, layers: set[nn.Module], norms: set[nn.Module]):
+        self.layers, self.norms = layers, norms
+        self.marks: dict[Any, nn.Module] = {}  # node of an output -> the module that it comes from
+        self.inputs: dict[nn.Module, list[Any]] = {}  # module -> nodes of what it was called with
+        self.mean_squares: dict[nn.Module, float] = {}
+        self.calls: dict[nn.Module, int] = {}
+        self.sources: dict[nn.Module, set[nn.Module]] = {}
+        self.operations: dict[nn.Module, set[str]] = {}
+        self.outputs: set[nn.Module] = set()
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        handles = []
+        for module in self.layers | self.norms:
+            handles.append(module.register_forward_pre_hook(self._before, with_kwargs=True))
+            handles.append(module.register_forward_hook(self._after))
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _before(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+        tensors = list(_tensors([args, kwargs]))
+        self.calls[module] = self.calls.get(module, 0) + 1
+        self.inputs.setdefault(module, []).extend(t.grad_fn for t in tensors if t.grad_fn is not None)
+        if module in self.layers and tensors:
+            used = tensors if isinstance(module, nn.Bilinear) else tensors[:1]
+            self.mean_squares[module] = math.prod(t.detach().double().square().mean().item() for t in used)
+
+    def _after(self, module: nn.Module, _: Any, output: Any) -> Any:
+        """The output with a node of its own, whether or not its parameters take gradients."""
+        if isinstance(output, tuple):
+            return (self._after(module, _, output[0]), *output[1:])
+        if not isinstance(output, Tensor):
+            return output
+        marked = output * torch.ones((), dtype=output.dtype, device=output.device, requires_grad=True)
+        self.marks[marked.grad_fn] = module
+        return marked
+
+    def finish(self, output: Any) -> None:
+        for module, nodes in self.inputs.items():
+            self.sources[module], self.operations[module] = self._walk(nodes)
+        self.outputs, _ = self._walk([t.grad_fn for t in _tensors(output) if t.grad_fn is not None])
+        if not self.outputs:
+            raise ValueError(
+                "init_: need a batch whose output depends on a layer, got one without a graph, as under torch.no_grad; "
+                "name first_layers and readout_layers instead."
+            )
+
+    def _walk(self, nodes: Iterable[Any]) -> tuple[set[nn.Module], set[str]]:
+        """The nearest marked modules behind the nodes, and the operations between."""
+        stack, seen, found, names = list(nodes), set(), set(), set()
+        while stack:
+            node = stack.pop()
+            if node is None or node in seen:
+                continue
+            seen.add(node)
+            if node in self.marks:
+                found.add(self.marks[node])
+            else:
+                names.add(node.name())
+                stack += [parent for parent, _ in node.next_functions]
+        return found, names
+
+    def _layers_behind(self, modules: set[nn.Module]) -> bool:
+        """Whether one of the modules is a layer, or a normalization that a layer feeds, directly or by others."""
+        seen: set[nn.Module] = set()
+        stack = list(modules)
+        while stack:
+            module = stack.pop()
+            if module in self.layers:
+                return True
+            if module not in seen:
+                seen.add(module)
+                stack += self.sources.get(module, ())
+        return False
+
+    def _consumers(self, module: nn.Module) -> set[nn.Module]:
+        return {other for other, sources in self.sources.items() if module in sources}
+
+    def _reaches_a_layer(self, module: nn.Module) -> bool:
+        seen, stack = {module}, list(self._consumers(module))
+        while stack:
+            other = stack.pop()
+            if other in self.layers:
+                return True
+            if other not in seen:
+                seen.add(other)
+                stack += self._consumers(other)
+        return False
+
+    def place(self, layer: nn.Module) -> Place:
+        consumers = self._consumers(layer)
+        return Place(
+            self._role(layer),
+            self.mean_squares.get(layer, math.nan),
+            len(self.sources[layer]),
+            bool(consumers) and consumers <= self.norms and layer not in self.outputs,
+            self.calls[layer],
+        )
+
+    def _role(self, layer: nn.Module) -> str:
+        sources, names = self.sources[layer], self.operations[layer]
+        if not self._reaches_a_layer(layer):
+            return "readout"
+        if not self._layers_behind(sources):
+            return "first"
+        if sources <= self.norms:
+            return "normalized"
+        if any(name.startswith(_ATTENTION) for name in names):
+            return "attention"
+        moved = all(name.rstrip("0123456789") in _MOVES or name.endswith("AccumulateGrad") for name in names)
+        return "linear" if sources <= self.layers and moved else "hidden"
