@@ -100,7 +100,7 @@ class _Plan:
     def report(self) -> LayerReport:
         rule = f"N(0, {self.rule.weight:.6g}/fan_in)" if self.weight_std is not None else "left alone"
         if self.bias_std is not None:
-            rule += f", b ~ N(0, {self.rule.bias:.6g})"
+            rule += f", b ~ N(0, {self.rule.bias:.6g})" if self.rule.bias else ", b = 0"
         kind = type(self.site.owner).__name__
         fan_in = self.site.fan_in
         return LayerReport(self.site.name, self.role, fan_in, self.weight_std, self.bias_std, rule, self.note, kind)
@@ -117,6 +117,7 @@ class _Planner:
         self.taken = {
             id(parameter): f"tied to {skipped.name}, left alone"
             for module, skipped in others.items()
+            if not isinstance(module, nn.MultiheadAttention)  # of its own ones, only tokens are left alone
             for parameter in module.parameters(recurse=False)
         }
 
@@ -147,7 +148,8 @@ class _Planner:
             )
         weight_std = None if kept else math.sqrt(rule.weight / site.fan_in)
         bias_std = None if site.bias is None or kept_bias else math.sqrt(rule.bias)
-        notes = [why(site, role, place, traced), kept and f"weight {kept}", kept_bias and f"bias {kept_bias}"]
+        reasons = why(site, role, place, traced, self.choice.design.sigma_w2)
+        notes = [reasons, kept and f"weight {kept}", kept_bias and f"bias {kept_bias}"]
         self.plans.append(_Plan(site, role, rule, "; ".join(filter(None, notes)), weight_std, bias_std))
 
     def _kept(self, site: Site, attribute: str | None) -> str:
@@ -182,8 +184,8 @@ def init_(
     first       W ~ N(0, (q_star - sigma_b2) / (fan_in E[x^2])), b ~ N(0, sigma_b2): its input is data, not an
                 activation, so this weight variance brings its output to variance q_star.
     readout     W ~ N(0, 1 / fan_in), b = 0.
-    normalized  the rule of the first, with E[x^2] as measured behind the normalization: where the output goes to an
-                activation it has variance q_star.  chi_1 = 1 is not claimed: the
+    normalized  the rule of the first, with E[x^2] as the normalization makes it of normal numbers: where the output
+                goes to an activation it has variance q_star.  chi_1 = 1 is not claimed: the
                 normalization has a gradient of its own.
     linear      W ~ N(0, 1 / fan_in), b = 0: the edge of chaos of the identity, V(q) = q.
     attention   W ~ N(0, 1 / fan_in), b = 0, for nn.MultiheadAttention and what follows a softmax.  A convention: theory

@@ -140,7 +140,10 @@ _WHY = {
 _BY_ORDER = {"first": "first in the order of registration", "readout": "last in the order of registration"}
 
 
-def why(site: Site, role: str, place: Place | None, traced: bool) -> str:
+_FEW = 10  # the variance of a unit then varies by about 1 / sqrt(10), a third of it
+
+
+def why(site: Site, role: str, place: Place | None, traced: bool, sigma_w2: float) -> str:
     """The reason for the role, and what is particular about the site."""
     reasons = [_WHY[role] if traced or role in ("attention", "given") else _BY_ORDER.get(role, "")]
     if traced and place is None:
@@ -148,12 +151,17 @@ def why(site: Site, role: str, place: Place | None, traced: bool) -> str:
     if place is not None:
         if role in ("first", "normalized"):
             reasons.append(f"E[x^2] = {place.mean_square:.6g} measured")
+        if place.after_norm:
+            reasons.append("normalized before its activation: the rule holds for q_star = 1 there")
         if role == "hidden" and place.branches > 1:
             reasons.append(f"its input joins {place.branches} branches: sums need a residual design")
         if place.before_norm:
             reasons.append("normalized behind: the scale of W does not matter forward")
         if place.calls > 1:
             reasons.append(f"called {place.calls} times: theory takes weights to be independent")
+    active = site.fan_in / sigma_w2  # 1 / sigma_w2 = E phi'^2, the share of inputs that are not clipped or zero
+    if role == "hidden" and active < _FEW:
+        reasons.append(f"about {active:.2g} active inputs: far from normal, the sparsity will differ")
     owner = site.owner
     if isinstance(owner, TRANSPOSED) and any(k % s for k, s in zip(owner.kernel_size, owner.stride, strict=True)):
         reasons.append("stride does not divide the kernel: the variance differs among positions, q_star is its mean")

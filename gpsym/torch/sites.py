@@ -5,6 +5,7 @@ Needs torch and the standard library only: `gpsym export` writes this very code 
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -198,8 +199,10 @@ def _parametrization_refusal(site: Site, name: str, tensor: Tensor) -> str | Non
     generator = torch.Generator(tensor.device).manual_seed(0)  # not the caller's, whose numbers are for the weights
     probe = torch.randn(tensor.shape, dtype=tensor.dtype, device=tensor.device, generator=generator)
     try:
-        with torch.no_grad(), _at_rest(site.owner):
-            image = _round_trip(chain, probe)
+        if not all(hasattr(part, "right_inverse") for part in chain):
+            raise NotImplementedError("without a right_inverse")
+        with torch.no_grad():
+            image = _round_trip(copy.deepcopy(chain).eval(), probe)  # orthogonal writes buffers on the way
         faithful = torch.allclose(image, probe, rtol=64 * torch.finfo(probe.dtype).eps)  # norms of many numbers
     except (NotImplementedError, RuntimeError, ValueError) as error:
         faithful, kinds = False, f"{kinds} ({error})"

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -27,7 +28,7 @@ _MOVES = frozenset(
         "Alias", "Slice", "Select", "Split", "Unbind", "AsStrided", "ToCopy", "Cat", "Stack",
     )
 )  # fmt: skip
-_ATTENTION = ("Softmax", "ScaledDotProduct")
+_ATTENTION = ("Softmax", "ScaledDotProduct")  # in the names of nodes, such as SafeSoftmaxBackward0
 
 
 @dataclass(frozen=True)
@@ -36,13 +37,15 @@ class Place:
 
     role         first       no other layer before it
                  readout     no other layer behind it
-                 normalized  all that feeds it comes out of normalizations
+                 normalized  normalizations feed it and nothing else, without an activation
                  attention   softmax lies between it and the layers before it
                  linear      nothing but other layers feed it, without an activation
                  hidden      otherwise
-    mean_square  E[x^2] of its input, over batch and features; of two inputs, the product.
+    mean_square  E[x^2] of its input, over batch and features; of two inputs, the product.  If normalized, what its
+                 normalization makes of normal numbers: the weights in front, which are to change, do not count.
     branches     number of layers and normalizations that feed it.
-    before_norm  whether its output goes to normalizations alone.
+    before_norm  whether its output goes to normalizations alone, and nothing else to them.
+    after_norm   whether it is hidden and only normalizations are in front of its activation.
     calls        number of times that the model called it.
     """
 
@@ -50,6 +53,7 @@ class Place:
     mean_square: float
     branches: int
     before_norm: bool
+    after_norm: bool
     calls: int
 
 
@@ -115,6 +119,17 @@ def _tensors(value: Any) -> Iterator[Tensor]:
         yield from _tensors(list(vars(value).values()))
 
 
+def _as_normal(arguments: Any) -> Any:
+    """The arguments of a call with normal numbers in place of the first."""
+    names = list(arguments) if isinstance(arguments, dict) else list(range(len(arguments)))
+    tensor = arguments[names[0]]
+    generator = torch.Generator(tensor.device).manual_seed(0)  # not the caller's
+    normal = torch.randn(tensor.shape, dtype=tensor.dtype, device=tensor.device, generator=generator)
+    if isinstance(arguments, dict):
+        return {**arguments, names[0]: normal}
+    return (normal, *arguments[1:])
+
+
 class _Graph:
     """Layers and normalizations, and which of them feed which, between recording and `place`."""
 
@@ -133,7 +148,7 @@ class _Graph:
         handles = []
         for module in self.layers | self.norms:
             handles.append(module.register_forward_pre_hook(self._before, with_kwargs=True))
-            handles.append(module.register_forward_hook(self._after))
+            handles.append(module.register_forward_hook(self._after, with_kwargs=True))
         try:
             yield
         finally:
@@ -148,10 +163,16 @@ class _Graph:
             used = tensors if isinstance(module, nn.Bilinear) else tensors[:1]
             self.mean_squares[module] = math.prod(t.detach().double().square().mean().item() for t in used)
 
-    def _after(self, module: nn.Module, _: Any, output: Any) -> Any:
+    def _after(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
+        if module in self.norms and module not in self.mean_squares:
+            probe = module.forward(*_as_normal(args), **(kwargs if args else _as_normal(kwargs)))
+            self.mean_squares[module] = next(_tensors(probe)).detach().double().square().mean().item()
+        return self._marked(module, output)
+
+    def _marked(self, module: nn.Module, output: Any) -> Any:
         """The output with a node of its own, whether or not its parameters take gradients."""
         if isinstance(output, tuple):
-            return (self._after(module, _, output[0]), *output[1:])
+            return (self._marked(module, output[0]), *output[1:])
         if not isinstance(output, Tensor):
             return output
         marked = output * torch.ones((), dtype=output.dtype, device=output.device, requires_grad=True)
@@ -212,13 +233,13 @@ class _Graph:
 
     def place(self, layer: nn.Module) -> Place:
         consumers = self._consumers(layer)
-        return Place(
-            self._role(layer),
-            self.mean_squares.get(layer, math.nan),
-            len(self.sources[layer]),
-            bool(consumers) and consumers <= self.norms and layer not in self.outputs,
-            self.calls[layer],
-        )
+        alone = layer not in self.outputs and all(c in self.norms and self.sources[c] == {layer} for c in consumers)
+        role, sources = self._role(layer), self.sources[layer]
+        square = self.mean_squares.get(layer, math.nan)
+        if role == "normalized":
+            square = fmean(self.mean_squares[norm] for norm in sources)
+        after_norm = role == "hidden" and sources <= self.norms
+        return Place(role, square, len(sources), bool(consumers) and alone, after_norm, self.calls[layer])
 
     def _role(self, layer: nn.Module) -> str:
         sources, names = self.sources[layer], self.operations[layer]
@@ -226,9 +247,7 @@ class _Graph:
             return "readout"
         if not self._layers_behind(sources):
             return "first"
-        if sources <= self.norms:
-            return "normalized"
-        if any(name.startswith(_ATTENTION) for name in names):
-            return "attention"
         moved = all(name.rstrip("0123456789") in _MOVES or name.endswith("AccumulateGrad") for name in names)
-        return "linear" if sources <= self.layers and moved else "hidden"
+        if moved and (sources <= self.norms or sources <= self.layers):
+            return "normalized" if sources <= self.norms else "linear"
+        return "attention" if any(part in name for name in names for part in _ATTENTION) else "hidden"
