@@ -14,7 +14,7 @@ from torch.nn.utils import parametrize
 
 from gpsym.torch.sites import read
 
-__all__ = ["draw_", "is_sharded", "require_same_on_all_ranks"]
+__all__ = ["draw_", "is_sharded", "require_same_on_all_ranks", "reshard_"]
 
 
 def draw_(owner: nn.Module, name: str, std: float, generator: torch.Generator | None) -> None:
@@ -37,7 +37,19 @@ def _normal_(tensor: Tensor, std: float, generator: torch.Generator | None) -> T
         return tensor.normal_(0.0, std, generator=generator)
     whole = torch.empty(tensor.shape, dtype=tensor.dtype if wide else torch.float32, device=device)
     whole.normal_(0.0, std, generator=generator)
-    return tensor.copy_(_replicated(whole.to(tensor.device, tensor.dtype), tensor))
+    whole = whole.to(tensor.device, tensor.dtype)
+    if is_sharded(tensor):
+        _copy_shard_(tensor, whole)
+    else:
+        tensor.copy_(whole)
+    return tensor
+
+
+def reshard_(model: nn.Module) -> None:
+    """Let go of whole parameters that FSDP2 has gathered for a forward pass: what is written there would be lost."""
+    for module in model.modules():
+        if any(kind.__name__ == "FSDPModule" for kind in type(module).__mro__):
+            module.reshard()  # type: ignore[operator]
 
 
 def is_sharded(tensor: Any) -> bool:
@@ -45,14 +57,13 @@ def is_sharded(tensor: Any) -> bool:
     return hasattr(tensor, "placements")
 
 
-def _replicated(whole: Tensor, like: Any) -> Tensor:
-    """The same tensor, known to be on all ranks of the mesh of `like` if that is sharded."""
-    if not is_sharded(like):
-        return whole
+def _copy_shard_(tensor: Any, whole: Tensor) -> None:
+    """Write this rank's part of the whole, which all ranks have, into the sharded tensor; nothing is sent."""
     from torch.distributed.tensor import DTensor, Replicate  # slow to import, and not in every build of torch
 
-    mesh = like.device_mesh
-    return DTensor.from_local(whole, mesh, [Replicate()] * mesh.ndim, run_check=False)
+    mesh = tensor.device_mesh
+    replicated = DTensor.from_local(whole, mesh, [Replicate()] * mesh.ndim, run_check=False)
+    tensor.to_local().copy_(replicated.redistribute(mesh, tensor.placements).to_local())
 
 
 def require_same_on_all_ranks(tensors: list[Tensor], plan: object, generator: torch.Generator | None) -> None:

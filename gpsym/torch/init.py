@@ -13,7 +13,7 @@ from typing import Any, overload
 import torch
 from torch import nn
 
-from gpsym.torch.drawing import draw_, require_same_on_all_ranks
+from gpsym.torch.drawing import draw_, require_same_on_all_ranks, reshard_
 from gpsym.torch.rules import Choice, Design, Rule, find_roles, given, why
 from gpsym.torch.sites import Site, Skipped, find_sites, originals, refusal
 from gpsym.torch.tracing import Place, trace
@@ -233,6 +233,7 @@ def init_(
     sites, others = find_sites(model)
     _require_known(choice.rules, {*dict(model.named_modules()), *(site.name for site in sites)})
     places = None if batch is None else trace(model, {site.module for site in sites}, batch)
+    reshard_(model)
     roles = find_roles(sites, places, first_layers, readout_layers)
     planner = _Planner(choice, others)
     for site in [site for site in sites if not planner.reserve(site)]:

@@ -18,6 +18,15 @@ PHI = {design: gt.activation_module(design) for design in (CRELU, CST)}
 DTYPES = [torch.float32, torch.float64]
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Tensors are small: threads that wait for each other on a busy machine would take most of the time."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 
@@ -96,11 +105,11 @@ def test_the_linear_layer_of_hugging_face_has_its_inputs_first():
 CIRCULAR = {"padding": 1, "padding_mode": "circular"}
 NETWORKS = {
     "mlp": lambda: [nn.Linear(50, 200), *(nn.Linear(200, 200) for _ in range(5))],
-    "cnn": lambda: [nn.Conv2d(3, 32, 3, **CIRCULAR), *(nn.Conv2d(32, 32, 3, **CIRCULAR) for _ in range(3))],
+    "cnn": lambda: [nn.Conv2d(3, 64, 3, **CIRCULAR), *(nn.Conv2d(64, 64, 3, **CIRCULAR) for _ in range(3))],
     "cnn 1d, strided": lambda: [nn.Conv1d(3, 64, 3, **CIRCULAR), nn.Conv1d(64, 64, 4, stride=2, **CIRCULAR)],
-    "cnn 3d": lambda: [nn.Conv3d(3, 16, 3, **CIRCULAR), nn.Conv3d(16, 16, 3, **CIRCULAR)],
+    "cnn 3d": lambda: [nn.Conv3d(3, 32, 3, **CIRCULAR), nn.Conv3d(32, 32, 3, **CIRCULAR)],
     "grouped": lambda: [nn.Conv2d(4, 64, 3, **CIRCULAR), *(nn.Conv2d(64, 64, 3, groups=4, **CIRCULAR) for _ in "12")],
-    "depthwise": lambda: [nn.Conv2d(4, 128, 3, **CIRCULAR), nn.Conv2d(128, 128, 3, groups=128, **CIRCULAR)],
+    "depthwise": lambda: [nn.Conv2d(4, 99, 3, **CIRCULAR), nn.Conv2d(99, 99, 3, groups=99, **CIRCULAR)],
     "transposed": lambda: [nn.ConvTranspose2d(32, 32, 4, stride=2) for _ in range(3)],
     "transposed, grouped": lambda: [nn.ConvTranspose1d(64, 64, 6, stride=3, groups=groups) for groups in (1, 2)],
     "transposed 3d": lambda: [nn.ConvTranspose3d(16, 16, 2, stride=2), nn.ConvTranspose3d(16, 16, 4, stride=2)],
@@ -135,17 +144,17 @@ def test_every_layer_has_the_designed_variance_and_sparsity(name, design, dtype)
     The mean variance of the next layer is V(q) + V''(q) var(q) / 2: V'' is .023 for CReLU, .4 for CST at variances of
     q of a few hundredths, so what theory leaves out is well below a standard error.
     """
-    networks = 16
+    networks = 40
     found = torch.tensor(
         [pre_activations(NETWORKS[name](), design, dtype, seed) for seed in range(networks)], dtype=torch.float64
     )  # (networks, layers, 2)
     errors = found.std(0) / math.sqrt(networks)
     target = torch.tensor([design.q_star, design.sparsity], dtype=torch.float64)
-    assert errors.max() < 0.1  # a test that could not tell 1 from 1.4 would be none
+    assert errors.max() < 0.07  # a fan-in wrong by a factor of 2 would change the variance by .2 to .4 in each layer
     near = (found.mean(0) - target).abs() < 4 * errors
     assert near[:, 0].all(), (found.mean(0), errors)
-    # Of nine inputs a quarter of the time none is active: what is far from normal has its variance, not its zeros.
-    assert near[:, 1].all() if name != "depthwise" else not near[-1, 1], (found.mean(0), errors)
+    if name != "depthwise":  # of its nine inputs often none is active: it has its variance, and is far from normal
+        assert near[:, 1].all(), (found.mean(0), errors)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -181,8 +190,8 @@ class Pair(nn.Module):
 def test_bilinear_layers_bring_products_to_the_designed_variance(activation):
     """Behind two activations, and behind two layers; four standard errors over independent networks."""
     found = []
-    for seed in range(40):
-        x, y = torch.randn(2, 4, 20, generator=seeded(seed))
+    for seed in range(32):
+        x, y = torch.randn(2, 4, 20, generator=seeded(1000 + seed))
         model = Pair()
         report = gt.init_(model, CRELU, batch=(x, y, activation), input_mean_square=1.0, generator=seeded(seed))
         model(x, y, activation)
@@ -190,7 +199,7 @@ def test_bilinear_layers_bring_products_to_the_designed_variance(activation):
     assert rows(report)["join"].role == ("hidden" if activation else "linear")
     found = torch.tensor(found)
     error = found.std() / math.sqrt(len(found))
-    assert error < 0.1
+    assert error < 0.12  # sigma_w2 for its square over q_star - sigma_b2 would change the variance 18-fold
     assert abs(found.mean() - 1) < 4 * error
 
 
@@ -436,7 +445,8 @@ def test_frozen_parameters_are_untouched():
     changed = {name for name, p in model.named_parameters() if not p.equal(before[name])}
     assert changed == {"2.bias", "4.weight", "4.bias"}
     assert why(report) == {"0": "frozen"}
-    assert (rows(report)["2"].weight_std, rows(report)["2"].note) == (None, "weight frozen")
+    assert rows(report)["2"].weight_std is None
+    assert rows(report)["2"].note.endswith("weight frozen")
     normed = nn.Sequential(parametrizations.weight_norm(nn.Linear(3, 3, bias=False)), nn.Linear(3, 3), nn.Linear(3, 3))
     normed[0].parametrizations.weight.original0.requires_grad_(False)
     weight = normed[0].weight.clone()
@@ -502,7 +512,7 @@ def test_roles_follow_the_graph_of_a_batch(dtype):
     assert found["after"].weight_std == pytest.approx(math.sqrt(data / 8), rel=1e-4)
     assert found["widen"].rule == "N(0, 1/fan_in), b = 0"
     assert "joins 2 branches" in found["body"].note
-    assert found["unused"].note == "not called for the batch"
+    assert found["unused"].note.startswith("not called for the batch")
     assert "fed by normalization alone" in found["after"].note
     given_square = rows(gt.init_(model, CRELU, batch=batch, input_mean_square=9.0))
     assert given_square["text"].weight_std == pytest.approx(math.sqrt(data / 5 / 9))
