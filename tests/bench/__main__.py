@@ -8,11 +8,12 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 
-from tests.bench import accuracy, speed, symbolic
+from tests.bench import accuracy, init, speed, symbolic
 from tests.bench.lines import HEAD, Line
 
 BENCHES: dict[str, Callable[[argparse.Namespace], Iterable[Line]]] = {
     "accuracy": accuracy.lines,
+    "init": init.lines,
     "speed": speed.lines,
     "symbolic": symbolic.lines,
 }
