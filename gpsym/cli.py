@@ -21,7 +21,7 @@ from gpsym.activation import Activation
 from gpsym.design import CriticalInit, edge_of_chaos
 from gpsym.export import FRAMEWORKS, export_text
 from gpsym.expression import parse_activation
-from gpsym.files import read_array, write_array, write_text
+from gpsym.files import read_array, write_array, write_figure, write_text
 from gpsym.formats import FORMATS, format_formula
 from gpsym.formula import Q
 from gpsym.members import ALIASES, MEMBERS, member
@@ -248,6 +248,29 @@ def verify(
         fields |= {"laws": [check.to_dict() for check in law_checks]} if law_checks else {}
         click.echo(json.dumps(fields, indent=2))
     context.exit(0 if verified else 1)
+
+
+@cli.command()
+@click.argument("figure", metavar="FIGURE")
+@_activation
+@_wishes
+@click.option("--output", type=click.Path(path_type=Path), required=True, help="File to write: .png, .svg or .pdf.")
+def plot(figure: str, activation: str, output: Path, **wishes: Any) -> None:
+    """Draw a figure.
+
+    FIGURE is map, the variance map of a design with its fixed points, basin and a cobweb; or phase, which sparsities
+    and slopes have one fixed point and which three.
+    """
+    from gpsym.plot import phase_figure, variance_map_figure
+
+    if figure == "map":
+        drawn = variance_map_figure(_design(activation, **wishes))
+    elif figure == "phase":
+        drawn = phase_figure(activation)
+    else:
+        raise ValueError(f"plot: need map or phase, got {figure}; choose one.")
+    write_figure(output, drawn)
+    click.echo(f"wrote {output}")
 
 
 @cli.command()

@@ -111,6 +111,14 @@ def test_export(capsys, tmp_path):
         assert "clipped-relu" in path.read_text()
 
 
+@pytest.mark.parametrize(("name", "start"), [("x.png", b"\x89PNG"), ("x.svg", b"<?xml"), ("x.PDF", b"%PDF")])
+def test_plot(capsys, tmp_path, name, start):
+    output = tmp_path / name
+    assert gpsym(capsys, "plot", "map", "relu", "--output", str(output)) == (0, f"wrote {output}\n", "")
+    assert output.read_bytes().startswith(start)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
 def test_kernel(capsys, tmp_path):
     x, y = np.random.default_rng(0).standard_normal((2, 5, 3))
     x_path, y_path, out_path = (str(tmp_path / name) for name in ("x.npy", "y.npy", "k.npy"))
@@ -245,6 +253,10 @@ BAD = [
     ("verify relu --points 0", "need points >= 1"),
     ("report --output no/such/folder", "need an existing folder"),
     ("report --output . --run no-run", "config.json"),
+    ("plot relief relu --output x.png", "plot: need map or phase, got relief; choose one."),
+    ("plot map relu --output x.gif", "need a name that ends in .png, .svg or .pdf, got x.gif"),
+    ("plot map relu --output no/x.png", "need an existing folder"),
+    ("plot phase st --output x.png", "need clipped-relu or clipped-soft-threshold, got soft-threshold"),
     ("launch", "No such command 'launch'"),
     ("design relu --colour red", "No such option"),
 ]
