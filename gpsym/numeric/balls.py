@@ -66,7 +66,7 @@ def image(expression: sp.Expr, box: Mapping[sp.Symbol, arb]) -> arb:
 
     >>> q = sp.Symbol("q")
     >>> image(q**2 - q, {q: arb(1, 0.125)})
-    [+/- 0.392]
+    [+/- 0.391]
     """
     return _ball(expression, dict(box))
 
