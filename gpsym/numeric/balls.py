@@ -15,11 +15,11 @@ from gpsym.numeric.precise import at_point
 from gpsym.special import BivariateTail, TailMoment
 
 if find_spec("flint") is None:
-    raise ImportError("gpsym.numeric.balls: need python-flint, got no module flint; pip install 'gpsym[proofs]'.")
+    raise ImportError("gpsym.numeric.balls: need python-flint, got no module flint; pip install python-flint.")
 
 from flint import acb, arb, ctx, fmpq
 
-__all__ = ["enclose"]
+__all__ = ["ball", "enclose"]
 
 _MOST_BITS = 2**15  # E phi^4 at the ends of float64's range, m^4 = 1e-1200 of terms of q^2 = 1e600, needs 2^13
 
@@ -56,6 +56,11 @@ def enclose(formula: Formula, values: Mapping[str, Any], digits: int = 20, least
         if ball.contains(0) and expression.subs(zeros) == 0:
             return arb(0)
         bits *= 2
+
+
+def ball(number: sp.Expr) -> arb:
+    """A number in closed form at flint's present precision.  Raises ValueError for functions as `enclose` does."""
+    return _ball(number, {})
 
 
 def _ball(expression: Any, balls: dict[Any, arb]) -> arb:
