@@ -77,24 +77,44 @@ class Even:
 def expectation(cells: Sequence[Cell], q: arb, order: int = 0) -> arb:
     """The derivative of this order, 0, 1 or 2, of E[d(sqrt(q) Z)]; q may be a wide ball."""
     root, weight = q.sqrt(), _WEIGHTS[order]
-    total: Any = arb(0)
-    for cell in cells:
-        if not any(c != 0 for c in cell.coefficients):
-            continue
-        size = len(cell.coefficients) + len(weight) - 1
-        moments = [x - y for x, y in zip(_tails(cell.start / root, size), _tails(cell.end / root, size), strict=True)]
-        power = arb(1)
-        for n, c in enumerate(cell.coefficients):
-            total += c * power * sum((w * moments[n + j] for j, w in enumerate(weight) if w), arb(0))
-            power *= root
-    return 2 * total / q**order  # the knots on x < 0 are those on x > 0
+    parts = (_part(cell, root, weight) for cell in cells if any(c != 0 for c in cell.coefficients))
+    return 2 * sum(parts, arb(0)) / q**order  # as much from x < 0
+
+
+def _part(cell: Cell, root: arb, weight: tuple[float, ...]) -> arb:
+    """E[d(root Z) w(Z); cell] for x > 0."""
+    size = len(cell.coefficients) + len(weight) - 1
+    moments = [x - y for x, y in zip(_tails(cell.start / root, size), _tails(cell.end / root, size), strict=True)]
+    total, power = arb(0), arb(1)
+    for n, c in enumerate(cell.coefficients):
+        total += c * power * sum((w * moments[n + j] for j, w in enumerate(weight) if w), arb(0))
+        power *= root
+    if root.is_exact() or not cell.end.is_finite():
+        return total
+    # Where the cell is narrow beside the range of q: its length times the range of the integrand.
+    width = cell.end - cell.start
+    hull = cell.start.union(cell.end)
+    z = hull / root
+    around = _range(cell.coefficients, hull) * _horner([arb(w) for w in weight], z) * _density(z) * width / root
+    return total.intersection(around)
+
+
+def _range(coefficients: Sequence[arb], hull: arb) -> arb:
+    """A polynomial over a ball, by the mean value theorem."""
+    middle = hull.mid()
+    slope = _horner([n * c for n, c in enumerate(coefficients)][1:], hull)
+    return _horner(coefficients, middle) + slope * (hull - middle)
+
+
+def _density(z: arb) -> arb:
+    return (-z * z / 2).exp() / (2 * arb.pi()).sqrt()
 
 
 def _tails(a: arb, size: int) -> list[arb]:
     """E[Z^n; Z > a] for n < size."""
     if a == arb.pos_inf():
         return [arb(0)] * size
-    moments, power = [(a / arb(2).sqrt()).erfc() / 2, (-a * a / 2).exp() / (2 * arb.pi()).sqrt()], arb(1)
+    moments, power = [(a / arb(2).sqrt()).erfc() / 2, _density(a)], arb(1)
     density = moments[1]
     for n in range(2, size):
         power *= a
@@ -189,11 +209,8 @@ def _bisected(core: Sequence[arb], start: arb, end: arb, depth: int) -> Iterator
 
 
 def _sign_between(core: Sequence[arb], start: arb, end: arb) -> int:
-    """The sign of a polynomial on an interval by the mean value theorem; 0 if it stays open."""
-    hull = start.union(end)
-    middle = hull.mid()
-    slope = _horner([n * c for n, c in enumerate(core)][1:], hull)
-    value = _horner(core, middle) + slope * (hull - middle)
+    """The sign of a polynomial on an interval; 0 if it stays open."""
+    value = _range(core, start.union(end))
     return 0 if value.contains(0) else 1 if value > 0 else -1
 
 
