@@ -8,8 +8,7 @@ that the grid needs to know nothing of it.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,13 +16,52 @@ from numpy.typing import NDArray
 from gpsym.finite_width.grid import Grid, cut_weights
 from gpsym.finite_width.law import Laws, Units, laws, moments
 
-__all__ = ["Chain", "chain", "gradient_moments", "series"]
+__all__ = ["Chain", "carried", "chain", "gradient_moments", "mean_exit", "quasi_stationary", "series"]
 
 Array = NDArray[np.float64]
 
 _REACH = 8.5  # deviations; a normal variable is farther with probability 2e-17
-_DECADES = 4  # variances beyond 1e4 times the start, or below 1e-4 of it, count as these
+_DECADES = 3  # variances beyond 1000 times the start, or below 1/1000 of it, count as these
 _MOST_NODES = 700
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """What the backward pass multiplies the squared gradient by: slope^2 (sigma_w2 / n) (chi^2_N + alpha (r - 1)).
+
+    The backward pass meets the matrix W of the forward pass, h = W a + b, so that in W^T g the part along the activations
+    a is no fresh normal variable: in units of one its mean square is r, and units in the linear range see the share alpha of
+    it.  With w = h - b, and A the event phi'(h) != 0, that of layer l is
+
+        r_l - 1 = rho - 1 + kappa (r_(l+1) - 1),   rho = E[w^2 | A] / v,   kappa = E[w phi(h); A]^2 / (v P(A) E phi^2),
+
+    v = q_l - sigma_b2, because the gradient of layer l + 1 met the activations of layer l in its turn; r = 1 at the readout.
+    To first order in 1 / n, log chi^2_N grows by (r - 1) alpha / E N.
+
+    log_scale  log(slope^2 sigma_w2 / n).
+    weight     alpha / E N = E[phi^2; A] / (n P(A) E phi^2), (size,).
+    source     rho - 1, (size,).
+    memory     kappa, (size,).
+    """
+
+    log_scale: float
+    weight: Array
+    source: Array
+    memory: Array
+
+
+def _gradient(units: Units, weights: tuple[float, float], width: int, q: Array) -> Gradient:
+    sigma_w2, sigma_b2 = weights
+    one = moments(units, q)
+    share = np.clip((q - sigma_b2) / q, 0.0, 1.0)  # of v in q; w given h is normal with mean share h
+    slope = units.slope
+    assert slope is not None
+    return Gradient(
+        math.log(slope * slope * sigma_w2 / width),
+        one.active_mean / (one.mean * width * one.active),
+        share * (one.input_square / (q * one.active) - 1),
+        share * one.input_product**2 / (q * one.active * one.mean),
+    )
 
 
 @dataclass(frozen=True)
@@ -33,33 +71,48 @@ class Chain:
     grid       the variances that it reaches.
     laws       those of the next variance at the nodes.
     width      n.
-    log_scale  log(slope^2 sigma_w2 / n), of the factor by which the gradient's square changes besides chi^2_N; None where
-               units in the linear range have several slopes.
+    gradient   how the backward pass goes at the nodes; None where units in the linear range have several slopes.
     """
 
     grid: Grid
     laws: Laws
     width: int
-    log_scale: float | None
+    gradient: Gradient | None
+
+    def below(self, end: float | None) -> Chain:
+        """The chain on the nodes up to this variance, and a few more for what interpolates next to it."""
+        if end is None or end >= self.grid.high:
+            return self
+        size = min(int(np.searchsorted(self.grid.nodes, end)) + 8, self.grid.size)
+        grid = replace(self.grid, high=float(self.grid.nodes[size - 1]), size=size)
+        laws = Laws(*(None if part is None else part[:size] for part in vars(self.laws).values()))
+        gradient = self.gradient and Gradient(
+            self.gradient.log_scale, *(part[:size] for part in list(vars(self.gradient).values())[1:])
+        )
+        return replace(self, grid=grid, laws=laws, gradient=gradient)
 
     def step(self, end: float | None = None, *, living: bool = False) -> Array:
         """E[f(q')], where asked only of q' <= end and of layers with an active unit, (size, size)."""
         return self._measure(self.laws.living if living else self.laws.every, end)
 
     def log_steps(self, end: float | None = None) -> tuple[Array, Array, Array]:
-        """E[l^k f(q'); q' <= end, active units], k = 0, 1, 2, l the logarithm of the gradient's factor."""
-        assert self.log_scale is not None
+        """E[l^k f(q'); q' <= end, active units], k = 0, 1, 2, l the logarithm of slope^2 sigma_w2 chi^2_N / n."""
+        assert self.gradient is not None
         assert self.laws.log_1 is not None
         assert self.laws.log_2 is not None
         one, first, second = (
             self._measure(masses, end) for masses in (self.laws.living, self.laws.log_1, self.laws.log_2)
         )
-        c = self.log_scale
+        c = self.gradient.log_scale
         return one, first + c * one, second + 2 * c * first + c * c * one
 
     def _measure(self, masses: Array, end: float | None) -> Array:
         factors = 1.0 if end is None or end >= self.grid.high else cut_weights(self.laws.places, end)
         return self.grid.measure(self.laws.places, masses * factors)
+
+    def dead_share(self) -> float:
+        """The largest P(no unit in the linear range) of a layer, over the nodes."""
+        return float(np.max((self.laws.every - self.laws.living).sum(axis=1)))
 
     def start(self, places: Array, weights: Array) -> Array:
         """The measure with these weights at these variances, (size,)."""
@@ -87,8 +140,7 @@ def chain(
     grid, cells = _grid(units, weights, width, start, refinement)
     slope = units.slope
     found = laws(units, weights, width, grid.nodes, cells, gradients=gradients and slope is not None)
-    scale = math.log(slope * slope * weights[0] / width) if slope is not None else None
-    return Chain(grid, found, width, scale)
+    return Chain(grid, found, width, None if slope is None else _gradient(units, weights, width, grid.nodes))
 
 
 def _grid(
@@ -97,11 +149,12 @@ def _grid(
     """The grid, and the number of lattice places for its laws."""
     sigma_w2, sigma_b2 = weights
     most = sigma_b2 + sigma_w2 * units.largest_square
-    low = max(sigma_b2, start[0] * 10.0**-_DECADES)
+    # A little below the least variance, that of a layer of zeros: what the lattice smears around it lies on either side.
+    low = max(0.8 * sigma_b2, start[0] * 10.0**-_DECADES)
     high = min(most, start[1] * 10.0**_DECADES)
     q = np.geomspace(low, max(high, start[1] * 1.01), 1024)
-    mean, variance, active = moments(units, q)
-    mean, deviation = sigma_b2 + sigma_w2 * mean, sigma_w2 * np.sqrt(variance / width)
+    one = moments(units, q)
+    mean, deviation = sigma_b2 + sigma_w2 * one.mean, sigma_w2 * np.sqrt(one.variance / width)
     # No layer comes back over an end that the next variance stays _REACH deviations away from.
     kept_above = np.flatnonzero((mean + _REACH * deviation <= q) & (q > start[1]))
     kept_below = np.flatnonzero((mean - _REACH * deviation >= q) & (q < start[0]))
@@ -110,10 +163,12 @@ def _grid(
     q, deviation = q[first : last + 1], deviation[first : last + 1]
     ratio = max(deviation[-1] / max(deviation[0], 1e-12 * q[0]), 1.02)
     shift = float((q[-1] - ratio * q[0]) / (ratio - 1))
-    unit = float(np.min(np.minimum(deviation, 0.2 * q) / (q + shift)))
+    # Few active units leave atoms of T and edges next to them, and laws that change with q faster than they are wide.
+    number = width * float(one.active.min())
+    places, largest_step = (1024, 0.1) if number < 12 else (512, 0.2) if number < 40 else (96, 0.2)
+    unit = float(np.min(np.minimum(deviation, largest_step * q) / (q + shift)))
     size = math.log((q[-1] + shift) / (q[0] + shift)) / unit * 3 * refinement
-    few = width * float(active.min()) < 40  # then T has atoms, and edges next to them
-    cells = 2 * math.ceil((512 if few else 96) * refinement)
+    cells = 2 * math.ceil(places * refinement)
     return Grid(float(q[0]), float(q[-1]), int(min(max(size, 24), _MOST_NODES)), shift), cells
 
 
@@ -129,31 +184,73 @@ def series(step: Array, start: Array, depth: int) -> Array:
     return (np.stack(columns) @ np.stack(rows).T).ravel()[:depth]
 
 
-def gradient_moments(steps: tuple[Array, Array, Array], start: Array, depth: int) -> tuple[float, float, float]:
-    """(P, mean, deviation) of the sum of l over depth layers, given that no step is left out; P is that probability.
+def gradient_moments(chain: Chain, end: float | None, start: Array, depth: int) -> tuple[float, float, float]:
+    """(P, mean, deviation) of log(|g_0|^2 / |g_depth|^2), given q <= end and active units in all layers; P of that.
 
-    Once mean and variance grow evenly they go on so: the measure is then the quasi-stationary one.
+    a = sum of l_k + s_k source is that logarithm and s_k = weight + memory s_(k-1), both along the chain: the measures
+    E[s^i a^j; q_k], i + j <= 2, follow from those of the layer below.
     """
-    one, first, second = steps
-    v, v1, v2, log_total = start, 0 * start, 0 * start, 0.0
-    mean = variance = growth_mean = growth_variance = decay = 0.0
+    gradient = chain.gradient
+    assert gradient is not None
+    steps = np.hstack(chain.log_steps(end))
+    size = chain.grid.size
+    e, g, kappa = gradient.weight, gradient.source, gradient.memory
+    one, s, a, ss, sa, aa = start, *(0 * start for _ in range(5))
+    log_p, mean, variance, growth = 0.0, 0.0, 0.0, (math.inf, math.inf, math.inf)
     for layer in range(1, depth + 1):
-        # Moments about the mean so far keep their digits.
-        v, v1, v2 = v @ one, v1 @ one + v @ first, v2 @ one + 2 * (v1 @ first) + v @ second
-        mass = v.sum()
-        if not mass > 1e-300:
+        s, ss, sa = e * one + kappa * s, e * e * one + 2 * e * kappa * s + kappa * kappa * ss, e * a + kappa * sa
+        product = np.stack([one, s, a, ss, sa, aa]) @ steps
+        plain, first, second = product[:, :size], product[:, size : 2 * size], product[0, 2 * size :]
+        one, s, ss = plain[0], plain[1], plain[3]
+        a, sa, aa = plain[2] + first[0], plain[4] + first[1], plain[5] + 2 * first[2] + second
+        a, sa, aa = a + g * s, sa + g * ss, aa + 2 * g * sa + g * g * ss
+        total = one.sum()
+        if not total > 1e-300:
             return 0.0, math.nan, math.nan
-        v, v1, v2 = v / mass, v1 / mass, v2 / mass
-        log_total += math.log(mass)
-        shift = v1.sum()
-        v1, v2 = v1 - shift * v, v2 - 2 * shift * v1 + shift * shift * v
-        spread = v2.sum()
-        new = (shift, spread - variance, math.log(mass))
-        old = (growth_mean, growth_variance, decay)
-        mean, variance = mean + shift, spread
-        growth_mean, growth_variance, decay = new
-        if all(abs(a - b) <= 1e-13 for a, b in zip(new, old, strict=True)):
+        one, s, a, ss, sa, aa = (x / total for x in (one, s, a, ss, sa, aa))
+        shift = a.sum()  # moments about the mean so far keep their digits
+        a, sa, aa = a - shift * one, sa - shift * s, aa - 2 * shift * a + shift * shift * one
+        before, growth = growth, (math.log(total), shift, aa.sum() - variance)
+        log_p, mean, variance = log_p + growth[0], mean + shift, aa.sum()
+        if max(abs(x - y) for x, y in zip(growth, before, strict=True)) <= 1e-13:
+            # The measure is the quasi-stationary one: all three go on growing evenly.
             left = depth - layer
-            mean, variance, log_total = mean + left * shift, variance + left * new[1], log_total + left * decay
+            log_p, mean, variance = log_p + left * growth[0], mean + left * shift, variance + left * growth[2]
             break
-    return math.exp(log_total), mean, math.sqrt(max(variance, 0.0))
+    return math.exp(log_p), mean, math.sqrt(max(variance, 0.0))
+
+
+def carried(step: Array, start: Array, depth: int) -> Array:
+    """start . step^depth: by repeated squaring if that is less work."""
+    if depth <= 3 * len(step):
+        for _ in range(depth):
+            start = start @ step
+        return start
+    while depth:
+        start = start @ step if depth % 2 else start
+        depth //= 2
+        step = step @ step if depth else step
+    return start
+
+
+def mean_exit(step: Array, start: Array) -> float:
+    """E[T], T the first layer that is not in `step`: the sum of start . step^l . 1 over l >= 0."""
+    return float(start @ np.linalg.solve(np.eye(len(step)) - step, np.ones(len(step))))
+
+
+def quasi_stationary(step: Array) -> tuple[float, Array]:
+    """(lambda, v) with v . step = lambda v, v . 1 = 1 and the largest lambda: by inverse iteration.
+
+    Of networks that stay, the variance of a deep layer has the law v; a layer more loses the share 1 - lambda of them.
+    """
+    size = len(step)
+    v, value = np.full(size, 1 / size), 1.0
+    for _ in range(200):
+        v = v @ step
+        v, value = v / v.sum(), v.sum()
+    for _ in range(4):
+        # Next to the eigenvalue and not on it, where the system would be singular.
+        v = np.linalg.solve(step.T - (value * (1 + 1e-9) + 1e-13) * np.eye(size), v)
+        v = v / v.sum()
+        value = float((v @ step).sum())
+    return value, v

@@ -26,7 +26,7 @@ from scipy.special import digamma, gammaln, ndtr, polygamma, xlog1py, xlogy
 
 from gpsym.activation import Activation
 
-__all__ = ["Laws", "Units", "laws", "moments", "units"]
+__all__ = ["Laws", "Moments", "Units", "laws", "moments", "units"]
 
 Array = NDArray[np.float64]
 
@@ -65,6 +65,11 @@ class Units:
         """The one abs(phi') of all units that pass a gradient; None if there is no such number."""
         slopes = {abs(p.coefficients[1]) if len(p.coefficients) == 2 else None for p in self.pieces if not p.is_flat}
         return slopes.pop() if len(slopes) == 1 else None
+
+    @property
+    def growth(self) -> float:
+        """The largest slope squared: phi(x)^2 grows about as this times x^2, if at all."""
+        return max(sum(abs(c) for c in p.coefficients[1:]) ** 2 for p in self.pieces)
 
     @property
     def largest_square(self) -> float:
@@ -123,8 +128,8 @@ def laws(
     """
     start, step = _window(_nodes(units, q, 64), width, cells)
     frequency = 2 * math.pi / (cells * step)  # (G,)
-    range_ = min(units.largest_square, float(q.max()) * _FAR**2)
-    nodes = _nodes(units, q, _node_count(float((frequency * cells / 2).max()) * range_))
+    phase = frequency * cells / 2 * np.minimum(units.largest_square, _FAR**2 * q * units.growth)
+    nodes = _nodes(units, q, _node_count(float(phase.max())))
     one = _characteristic(nodes, frequency, cells // 2 + 1)
     shift = np.exp(-1j * frequency[:, None] * start[:, None] * np.arange(cells // 2 + 1)) * _filter(cells)
 
@@ -145,10 +150,16 @@ def laws(
 class _Nodes:
     """Y = phi(sqrt(q) Z)^2 as a discrete variable: Gauss-Legendre nodes for active units, atoms for the others."""
 
-    square: Array  # (G, K)
+    input: Array  # (G, K), the pre-activation
+    output: Array  # (G, K), phi of it, to a sign that all inputs share
     weight: Array  # (G, K)
     atom: Array  # (A,)
     atom_weight: Array  # (G, A)
+
+    @cached_property
+    def square(self) -> Array:
+        """Y, (G, K)."""
+        return self.output**2
 
     @cached_property
     def active_share(self) -> Array:
@@ -159,7 +170,8 @@ class _Nodes:
 def _nodes(units: Units, q: Array, size: int) -> _Nodes:
     root = np.sqrt(q)[:, None]
     node, share = (x / 2 for x in np.polynomial.legendre.leggauss(size))
-    squares, weights, atoms, atom_weights = [np.empty((len(q), 0))], [np.empty((len(q), 0))], [], []
+    inputs, outputs, weights, atom_weights = ([np.empty((len(q), 0))] for _ in range(4))
+    atoms = []
     for piece in units.pieces:
         low = np.minimum(piece.lower / root, _FARTHEST)
         high = np.minimum(piece.upper / root, _FARTHEST)
@@ -168,11 +180,11 @@ def _nodes(units: Units, q: Array, size: int) -> _Nodes:
             atom_weights.append(piece.count * (ndtr(-piece.lower / root) - ndtr(-piece.upper / root)))
         else:
             z = low + (high - low) * (node + 0.5)
-            squares.append(np.polynomial.polynomial.polyval(root * z, piece.coefficients) ** 2)
+            inputs.append(root * z)
+            outputs.append(np.polynomial.polynomial.polyval(root * z, piece.coefficients))
             weights.append(piece.count * (high - low) * share * np.exp(-z * z / 2) / math.sqrt(2 * math.pi))
-    return _Nodes(
-        np.hstack(squares), np.hstack(weights), np.array(atoms), np.hstack([np.empty((len(q), 0)), *atom_weights])
-    )
+    stacked = (np.hstack(parts) for parts in (inputs, outputs, weights))
+    return _Nodes(*stacked, np.array(atoms), np.hstack(atom_weights))
 
 
 def _node_count(phase: float) -> int:
@@ -310,9 +322,36 @@ def _extended(f: Callable[[Array], Array]) -> Callable[[Array], Array]:
 _LOG_CHI_SQUARE = (_extended(_mean_log), _extended(lambda n: _mean_log(n) ** 2 + polygamma(1, n / 2)))
 
 
-def moments(units: Units, q: Array) -> tuple[Array, Array, Array]:
-    """E Y, Var Y and P(phi' != 0) for Y = phi(sqrt(q) Z)^2, each (G,)."""
+@dataclass(frozen=True)
+class Moments:
+    """Moments of one unit at pre-activation variances q, (G,): Y = phi(U)^2, U = sqrt(q) Z; A: phi'(U) != 0.
+
+    mean, variance  of Y.
+    active          P(A).
+    active_mean     E[Y; A].
+    input_square    E[U^2; A].
+    input_product   E[U phi(U); A].
+    """
+
+    mean: Array
+    variance: Array
+    active: Array
+    active_mean: Array
+    input_square: Array
+    input_product: Array
+
+
+def moments(units: Units, q: Array) -> Moments:
+    """The moments of one unit."""
     nodes = _nodes(units, q, 96)
-    mean = (nodes.weight * nodes.square).sum(axis=1) + nodes.atom_weight @ nodes.atom
+    active = (nodes.weight * nodes.square).sum(axis=1)
+    mean = active + nodes.atom_weight @ nodes.atom
     second = (nodes.weight * nodes.square**2).sum(axis=1) + nodes.atom_weight @ nodes.atom**2
-    return mean, np.maximum(second - mean * mean, 0.0), nodes.active_share
+    return Moments(
+        mean,
+        np.maximum(second - mean * mean, 0.0),
+        nodes.active_share,
+        active,
+        (nodes.weight * nodes.input**2).sum(axis=1),
+        (nodes.weight * nodes.input * nodes.output).sum(axis=1),
+    )
