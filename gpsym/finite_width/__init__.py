@@ -90,7 +90,7 @@ class FiniteWidth:
     quantiles              q_depth at `QUANTILES`.
     settled_mean, settled_deviation  of the variance of a deep layer in networks that have not escaped.
     log_gradient_mean, log_gradient_sd  of log(|g_0|^2 / |g_depth|^2), g_l the gradient by the pre-activations of layer l, given
-                           that it is not 0 and that nothing escaped; the mean to first order in 1 / width.  None where units in
+                           that it is not 0 and that nothing escaped, to second order in 1 / width.  None where units in
                            the linear range have several slopes.
     dead_probability       P(some layer l < depth has no unit in the linear range): then g_0 = 0.
     error                  of the probabilities: the change from a coarser grid by a factor of 1.5, of which the error left

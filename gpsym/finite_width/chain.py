@@ -8,7 +8,8 @@ that the grid needs to know nothing of it.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,27 +28,65 @@ _MOST_NODES = 700
 
 @dataclass(frozen=True)
 class Gradient:
-    """What the backward pass multiplies the squared gradient by: slope^2 (sigma_w2 / n) (chi^2_N + alpha (r - 1)).
+    """How the backward pass shares the weights of the forward pass, at variances q, each (size,).
 
-    The backward pass meets the matrix W of the forward pass, h = W a + b, so that in W^T g the part along the activations
-    a is no fresh normal variable: in units of one its mean square is r, and units in the linear range see the share alpha of
-    it.  With w = h - b, and A the event phi'(h) != 0, that of layer l is
+    In h = W a + b the activations a and h fix what W^T does to the gradient g of h along a: y = sqrt(n) (W a . g) / (|W a| |g|)
+    is no fresh normal variable, and units in the linear range (A, N of them) see the share alpha of its direction.  So
 
-        r_l - 1 = rho - 1 + kappa (r_(l+1) - 1),   rho = E[w^2 | A] / v,   kappa = E[w phi(h); A]^2 / (v P(A) E phi^2),
+        |W^T g; A|^2 = (sigma_w2 / n) |g|^2 M,   M = X + S,   X = chi^2_(N-1),   S = (sqrt(1 - alpha) z + sqrt(alpha) y)^2.
 
-    v = q_l - sigma_b2, because the gradient of layer l + 1 met the activations of layer l in its turn; r = 1 at the readout.
-    To first order in 1 / n, log chi^2_N grows by (r - 1) alpha / E N.
+    The layer below has y'^2 = (N / M) (sqrt(theta S) + sqrt(rho - theta) z')^2, z'^2 being part of X, with w = h - b,
+    v = q - sigma_b2 and
 
-    log_scale  log(slope^2 sigma_w2 / n).
-    weight     alpha / E N = E[phi^2; A] / (n P(A) E phi^2), (size,).
-    source     rho - 1, (size,).
-    memory     kappa, (size,).
+        alpha = E[phi^2; A] / E phi^2,   rho = E[w^2 | A] / v,   theta = E[w phi(h); A]^2 / (v P(A) E[phi^2; A]).
+
+    log_scale  log(slope^2 sigma_w2 / n), a number.
+    number     E N.
     """
 
     log_scale: float
-    weight: Array
-    source: Array
-    memory: Array
+    number: Array
+    alpha: Array
+    rho: Array
+    theta: Array
+
+    @cached_property
+    def settled(self) -> Array:
+        """r = E y^2 that stays: r (N + alpha (r - 1)) = N (rho - kappa + kappa r), kappa = alpha theta."""
+        n, kappa = self.number, self.alpha * self.theta
+        half = (n * (1 - kappa) - self.alpha) / 2
+        return (np.sqrt(half**2 + self.alpha * n * (self.rho - kappa)) - half) / self.alpha
+
+    @cached_property
+    def memory(self) -> Array:
+        """How much of a deviation of y^2 from r is left one layer below."""
+        n, alpha = self.number, self.alpha
+        return (alpha * self.theta * n - alpha * self.settled) / (n + alpha * (self.settled - 1))
+
+    @cached_property
+    def source(self) -> Array:
+        """E[y'^2] - 1 for y^2 = 1, to first order around r."""
+        return (self.settled - 1) * (1 - self.memory)
+
+    def excess(self, step: Array) -> Array:
+        """E[y^2 | q] - 1 of the layer below one of variance q, in deep networks whose variances go on by `step`."""
+        total = step.sum(axis=1, keepdims=True)
+        onward = step / np.where(total > 1e-9, total, math.inf)  # beyond the end of `step` nothing goes on
+        return onward @ np.linalg.solve(np.eye(len(step)) - self.memory[:, None] * onward, self.source)
+
+    def corrections(self, excess: Array) -> tuple[Array, Array, Array, Array]:
+        """(e, gain, own, shared): how log M differs from log chi^2_N, given E y^2 - 1.
+
+        Its mean grows by e with y^2, and is greater by e (y^2 - 1) + gain; its variance is greater by own, and its
+        covariance with y'^2 is shared; all from the variances of X and S over (E M)^2.
+        """
+        n, theta = self.number, self.theta
+        t = 1 + self.alpha * excess  # E S
+        whole = n + t - 1  # E M
+        spread = (n - 1 + t * t) / whole**2  # Var M / 2 over its square
+        gain = np.log(whole / n) - (t - 1) / whole - spread + 1 / n
+        shared = 2 * n / whole**2 * (theta * t * t + self.rho - theta - (theta * t + self.rho - theta) * spread * whole)
+        return self.alpha / whole, gain, 2 * spread - 2 / n, shared
 
 
 def _gradient(units: Units, weights: tuple[float, float], width: int, q: Array) -> Gradient:
@@ -57,10 +96,11 @@ def _gradient(units: Units, weights: tuple[float, float], width: int, q: Array) 
     slope = units.slope
     assert slope is not None
     return Gradient(
-        math.log(slope * slope * sigma_w2 / width),
-        one.active_mean / (one.mean * width * one.active),
-        share * (one.input_square / (q * one.active) - 1),
-        share * one.input_product**2 / (q * one.active * one.mean),
+        log_scale=math.log(slope * slope * sigma_w2 / width),
+        number=width * one.active,
+        alpha=one.active_mean / one.mean,
+        rho=share * one.input_square / (q * one.active) + 1 - share,
+        theta=share * one.input_product**2 / (q * one.active * one.active_mean),
     )
 
 
@@ -87,7 +127,7 @@ class Chain:
         grid = replace(self.grid, high=float(self.grid.nodes[size - 1]), size=size)
         laws = Laws(*(None if part is None else part[:size] for part in vars(self.laws).values()))
         gradient = self.gradient and Gradient(
-            self.gradient.log_scale, *(part[:size] for part in list(vars(self.gradient).values())[1:])
+            self.gradient.log_scale, *(getattr(self.gradient, f.name)[:size] for f in fields(Gradient)[1:])
         )
         return replace(self, grid=grid, laws=laws, gradient=gradient)
 
@@ -187,17 +227,21 @@ def series(step: Array, start: Array, depth: int) -> Array:
 def gradient_moments(chain: Chain, end: float | None, start: Array, depth: int) -> tuple[float, float, float]:
     """(P, mean, deviation) of log(|g_0|^2 / |g_depth|^2), given q <= end and active units in all layers; P of that.
 
-    a = sum of l_k + s_k source is that logarithm and s_k = weight + memory s_(k-1), both along the chain: the measures
-    E[s^i a^j; q_k], i + j <= 2, follow from those of the layer below.
+    a = sum of l_k + s_k source is that logarithm and s_k = e + memory s_(k-1), both along the chain: the measures
+    E[s^i a^j; q_k], i + j <= 2, follow from those of the layer below.  Twice `shared` times s is the covariance of a layer's
+    factor with those below.
     """
     gradient = chain.gradient
     assert gradient is not None
     steps = np.hstack(chain.log_steps(end))
     size = chain.grid.size
-    e, g, kappa = gradient.weight, gradient.source, gradient.memory
+    g, kappa = gradient.source, gradient.memory
+    e, gain, own, shared = gradient.corrections(gradient.excess(steps[:, :size]))
     one, s, a, ss, sa, aa = start, *(0 * start for _ in range(5))
     log_p, mean, variance, growth = 0.0, 0.0, 0.0, (math.inf, math.inf, math.inf)
     for layer in range(1, depth + 1):
+        aa = aa + 2 * gain * a + (own + gain * gain) * one + 2 * shared * s
+        a, sa = a + gain * one, sa + gain * s
         s, ss, sa = e * one + kappa * s, e * e * one + 2 * e * kappa * s + kappa * kappa * ss, e * a + kappa * sa
         product = np.stack([one, s, a, ss, sa, aa]) @ steps
         plain, first, second = product[:, :size], product[:, size : 2 * size], product[0, 2 * size :]

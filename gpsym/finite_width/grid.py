@@ -60,7 +60,9 @@ class Grid:
 
 def _lagrange(x: Array) -> Array:
     """The Lagrange polynomials of the nodes 0, ..., 5 at x, in a new last axis."""
-    return np.stack([np.prod([(x - i) / (j - i) for i in range(_POINTS) if i != j], axis=0) for j in range(_POINTS)], -1)
+    return np.stack(
+        [np.prod([(x - i) / (j - i) for i in range(_POINTS) if i != j], axis=0) for j in range(_POINTS)], -1
+    )
 
 
 def cut_weights(places: Array, end: float) -> Array:

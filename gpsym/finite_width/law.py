@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from scipy.special import digamma, gammaln, ndtr, polygamma, xlog1py, xlogy
 
 from gpsym.activation import Activation
+from gpsym.numeric.moments import gauss_legendre
 
 __all__ = ["Laws", "Moments", "Units", "laws", "moments", "units"]
 
@@ -169,7 +170,7 @@ class _Nodes:
 
 def _nodes(units: Units, q: Array, size: int) -> _Nodes:
     root = np.sqrt(q)[:, None]
-    node, share = (x / 2 for x in np.polynomial.legendre.leggauss(size))
+    node, share = np.array(gauss_legendre(size)).T
     inputs, outputs, weights, atom_weights = ([np.empty((len(q), 0))] for _ in range(4))
     atoms = []
     for piece in units.pieces:
@@ -179,7 +180,7 @@ def _nodes(units: Units, q: Array, size: int) -> _Nodes:
             atoms.append(piece.coefficients[0] ** 2 if piece.coefficients else 0.0)
             atom_weights.append(piece.count * (ndtr(-piece.lower / root) - ndtr(-piece.upper / root)))
         else:
-            z = low + (high - low) * (node + 0.5)
+            z = low + (high - low) * node
             inputs.append(root * z)
             outputs.append(np.polynomial.polynomial.polyval(root * z, piece.coefficients))
             weights.append(piece.count * (high - low) * share * np.exp(-z * z / 2) / math.sqrt(2 * math.pi))
@@ -201,14 +202,15 @@ def _window(nodes: _Nodes, width: int, cells: int) -> tuple[Array, Array]:
     weight = np.hstack([nodes.weight, nodes.atom_weight])
     mean = (weight * square).sum(axis=1)
     deviation = np.sqrt(np.maximum((weight * (square - mean[:, None]) ** 2).sum(axis=1), 1e-300))
+    log_weight = np.log(np.maximum(weight, 1e-300))
     ends = []
     for side in (-1, 1):
         best = np.full(len(mean), math.inf)
         for tilt in np.geomspace(0.02, 40, 48) / math.sqrt(width):
             h = (tilt / deviation)[:, None]
-            exponent = side * h * (square - mean[:, None])
+            exponent = side * h * (square - mean[:, None]) + log_weight
             top = exponent.max(axis=1, keepdims=True)
-            log_mean = np.log((weight * np.exp(exponent - top)).sum(axis=1)) + top[:, 0]
+            log_mean = np.log(np.exp(exponent - top).sum(axis=1)) + top[:, 0]
             best = np.minimum(best, (width * log_mean + _TAIL) / h[:, 0])
         ends.append(width * mean + side * best)
     low, high = np.maximum(ends[0], 0.0), np.minimum(ends[1], width * square.max(axis=1))
@@ -274,9 +276,7 @@ def _log_spectra(
     return results[0], results[1]
 
 
-def _krawtchouk_coefficients(
-    share: Array, width: int, orders: int
-) -> tuple[tuple[Array, float], tuple[Array, float]]:
+def _krawtchouk_coefficients(share: Array, width: int, orders: int) -> tuple[tuple[Array, float], tuple[Array, float]]:
     """For both f: C(n, k) E[f K_k] / E[K_k^2], (G, orders + 1), and the number that takes the place of f(0).
 
     f(0) is infinite; a quadratic through f(1), f(2) and f(3) keeps the series short, and is taken off again.
