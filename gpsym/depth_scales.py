@@ -50,11 +50,13 @@ def merging_depth(design: CriticalInit, precision: float, correlation: float = 0
     rate = correlation_rate(design)
     if rate == 0:
         return math.inf
-    formula = maps.correlation_map(design.phi, variances=(Q, Q))
-    step, values = lambdify(formula), {"q": design.q_star, "sigma_w2": design.sigma_w2, "sigma_b2": design.sigma_b2}
+    gaps = np.geomspace(_ASYMPTOTIC, 2, 400)
+    step = lambdify(maps.correlation_map(design.phi, variances=(Q, Q)))
+    values = {"q": design.q_star, "sigma_w2": design.sigma_w2, "sigma_b2": design.sigma_b2}
+    left = (1 - step(rho=1 - gaps, **values)) / gaps  # smooth: its interpolation is off by 1e-5
     gap, depth = 1 - correlation, 0
     while gap > max(precision, _ASYMPTOTIC):
-        gap, depth = 1 - float(step(rho=1 - gap, **values)), depth + 1
+        gap, depth = gap * float(np.interp(math.log(gap), np.log(gaps), left)), depth + 1
     return depth + max(0.0, (precision**-0.5 - gap**-0.5) * 1.5 / rate)
 
 

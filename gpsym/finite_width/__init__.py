@@ -17,6 +17,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from gpsym.activation import Activation
 from gpsym.design import CriticalInit
 from gpsym.finite_width.chain import (
     Chain,
@@ -30,7 +31,15 @@ from gpsym.finite_width.chain import (
 from gpsym.finite_width.law import units
 from gpsym.stability import basin
 
-__all__ = ["QUANTILES", "FiniteWidth", "Start", "excursion_probability", "finite_width", "variance_distribution"]
+__all__ = [
+    "QUANTILES",
+    "FiniteWidth",
+    "Start",
+    "excursion_probability",
+    "finite_width",
+    "passing_probability",
+    "variance_distribution",
+]
 
 Array = NDArray[np.float64]
 
@@ -156,11 +165,20 @@ def finite_width(
 def excursion_probability(
     design: CriticalInit, *, width: int, depth: int, excursion: float = 2.0, start: Start | None = None
 ) -> float:
-    """P(q_l > min(fixed point above q_star, excursion q_star) for some 1 <= l <= depth) alone, in a tenth of the time."""
+    """P(q_l > min(fixed point above q_star, excursion q_star) for some 1 <= l <= depth) alone, sooner and to 1e-4."""
     _require(design, width, depth, excursion)
-    law = start or Start((design.q_star,))
     end = _limits(design, excursion)[1]
-    return float(_passed(_chain(design, width, law, _COARSE), law, end, depth)[-1])
+    weights = (design.sigma_w2, design.sigma_b2)
+    return passing_probability(design.phi, weights, width, depth, start or Start((design.q_star,)), end)
+
+
+def passing_probability(
+    phi: Activation, weights: tuple[float, float], width: int, depth: int, start: Start, end: float
+) -> float:
+    """P(q_l > end for some 1 <= l <= depth), to 1e-4, for any activation, (sigma_w2, sigma_b2) and end."""
+    ends = (min(start.variances), max(start.variances))
+    found = chain(units(phi), weights, width, ends, refinement=_COARSE, gradients=False)
+    return float(_passed(found, start, end, depth)[-1])
 
 
 def variance_distribution(

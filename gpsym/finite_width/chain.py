@@ -180,7 +180,8 @@ def chain(
     grid, cells = _grid(units, weights, width, start, refinement)
     slope = units.slope
     found = laws(units, weights, width, grid.nodes, cells, gradients=gradients and slope is not None)
-    return Chain(grid, found, width, None if slope is None else _gradient(units, weights, width, grid.nodes))
+    asked = gradients and slope is not None
+    return Chain(grid, found, width, _gradient(units, weights, width, grid.nodes) if asked else None)
 
 
 def _grid(
