@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 
 from gpsym.activation import Activation
 from gpsym.design import CriticalInit
+from gpsym.finite_width.backward import gradient_moments
 from gpsym.finite_width.chain import (
     Chain,
     carried,
     chain,
-    gradient_moments,
     mean_exit,
     quasi_stationary,
     series,
@@ -290,7 +290,7 @@ def _at(found: Chain, law: Start, limit: float | None, excursion_limit: float, d
         exit=mean_exit(kept, inner_start) if limit is not None and 1 - share > _NEGLIGIBLE else None,
         quantiles=_quantiles(whole, before),
         settled=(mean, math.sqrt(max(float(settled @ (q - mean) ** 2), 0.0))),
-        gradient=gradient_moments(inside, limit, inner_start, depth)[1:] if found.gradient else None,
+        gradient=inside.gradient and gradient_moments(inside.gradient, inside.log_steps(limit), inner_start, depth),
         dead=dead,
     )
 

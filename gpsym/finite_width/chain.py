@@ -8,16 +8,16 @@ that the grid needs to know nothing of it.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields, replace
-from functools import cached_property
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gpsym.finite_width.backward import Backward, Steps, backward
 from gpsym.finite_width.grid import Grid, cut_weights
 from gpsym.finite_width.law import Laws, Units, laws, moments
 
-__all__ = ["Chain", "carried", "chain", "gradient_moments", "mean_exit", "quasi_stationary", "series"]
+__all__ = ["Chain", "carried", "chain", "mean_exit", "quasi_stationary", "series"]
 
 Array = NDArray[np.float64]
 
@@ -27,97 +27,19 @@ _MOST_NODES = 700
 
 
 @dataclass(frozen=True)
-class Gradient:
-    """How the backward pass shares the weights of the forward pass, at variances q, each (size,).
-
-    In h = W a + b the activations a and h fix what W^T does to the gradient g of h along a: y = sqrt(n) (W a . g) / (|W a| |g|)
-    is no fresh normal variable, and units in the linear range (A, N of them) see the share alpha of its direction.  So
-
-        |W^T g; A|^2 = (sigma_w2 / n) |g|^2 M,   M = X + S,   X = chi^2_(N-1),   S = (sqrt(1 - alpha) z + sqrt(alpha) y)^2.
-
-    The layer below has y'^2 = (N / M) (sqrt(theta S) + sqrt(rho - theta) z')^2, z'^2 being part of X, with w = h - b,
-    v = q - sigma_b2 and
-
-        alpha = E[phi^2; A] / E phi^2,   rho = E[w^2 | A] / v,   theta = E[w phi(h); A]^2 / (v P(A) E[phi^2; A]).
-
-    log_scale  log(slope^2 sigma_w2 / n), a number.
-    number     E N.
-    """
-
-    log_scale: float
-    number: Array
-    alpha: Array
-    rho: Array
-    theta: Array
-
-    @cached_property
-    def settled(self) -> Array:
-        """r = E y^2 that stays: r (N + alpha (r - 1)) = N (rho - kappa + kappa r), kappa = alpha theta."""
-        n, kappa = self.number, self.alpha * self.theta
-        half = (n * (1 - kappa) - self.alpha) / 2
-        return (np.sqrt(half**2 + self.alpha * n * (self.rho - kappa)) - half) / self.alpha
-
-    @cached_property
-    def memory(self) -> Array:
-        """How much of a deviation of y^2 from r is left one layer below."""
-        n, alpha = self.number, self.alpha
-        return (alpha * self.theta * n - alpha * self.settled) / (n + alpha * (self.settled - 1))
-
-    @cached_property
-    def source(self) -> Array:
-        """E[y'^2] - 1 for y^2 = 1, to first order around r."""
-        return (self.settled - 1) * (1 - self.memory)
-
-    def excess(self, step: Array) -> Array:
-        """E[y^2 | q] - 1 of the layer below one of variance q, in deep networks whose variances go on by `step`."""
-        total = step.sum(axis=1, keepdims=True)
-        onward = step / np.where(total > 1e-9, total, math.inf)  # beyond the end of `step` nothing goes on
-        return onward @ np.linalg.solve(np.eye(len(step)) - self.memory[:, None] * onward, self.source)
-
-    def corrections(self, excess: Array) -> tuple[Array, Array, Array, Array]:
-        """(e, gain, own, shared): how log M differs from log chi^2_N, given E y^2 - 1.
-
-        Its mean grows by e with y^2, and is greater by e (y^2 - 1) + gain; its variance is greater by own, and its
-        covariance with y'^2 is shared; all from the variances of X and S over (E M)^2.
-        """
-        n, theta = self.number, self.theta
-        t = 1 + self.alpha * excess  # E S
-        whole = n + t - 1  # E M
-        spread = (n - 1 + t * t) / whole**2  # Var M / 2 over its square
-        gain = np.log(whole / n) - (t - 1) / whole - spread + 1 / n
-        shared = 2 * n / whole**2 * (theta * t * t + self.rho - theta - (theta * t + self.rho - theta) * spread * whole)
-        return self.alpha / whole, gain, 2 * spread - 2 / n, shared
-
-
-def _gradient(units: Units, weights: tuple[float, float], width: int, q: Array) -> Gradient:
-    sigma_w2, sigma_b2 = weights
-    one = moments(units, q)
-    share = np.clip((q - sigma_b2) / q, 0.0, 1.0)  # of v in q; w given h is normal with mean share h
-    slope = units.slope
-    assert slope is not None
-    return Gradient(
-        log_scale=math.log(slope * slope * sigma_w2 / width),
-        number=width * one.active,
-        alpha=one.active_mean / one.mean,
-        rho=share * one.input_square / (q * one.active) + 1 - share,
-        theta=share * one.input_product**2 / (q * one.active * one.active_mean),
-    )
-
-
-@dataclass(frozen=True)
 class Chain:
     """The chain of the variance on a grid.
 
     grid       the variances that it reaches.
     laws       those of the next variance at the nodes.
     width      n.
-    gradient   how the backward pass goes at the nodes; None where units in the linear range have several slopes.
+    gradient   the backward pass at the nodes; None where units in the linear range have several slopes.
     """
 
     grid: Grid
     laws: Laws
     width: int
-    gradient: Gradient | None
+    gradient: Backward | None
 
     def below(self, end: float | None) -> Chain:
         """The chain on the nodes up to this variance, and a few more for what interpolates next to it."""
@@ -126,16 +48,14 @@ class Chain:
         size = min(int(np.searchsorted(self.grid.nodes, end)) + 8, self.grid.size)
         grid = replace(self.grid, high=float(self.grid.nodes[size - 1]), size=size)
         laws = Laws(*(None if part is None else part[:size] for part in vars(self.laws).values()))
-        gradient = self.gradient and Gradient(
-            self.gradient.log_scale, *(getattr(self.gradient, f.name)[:size] for f in fields(Gradient)[1:])
-        )
+        gradient = self.gradient and self.gradient.first(size)
         return replace(self, grid=grid, laws=laws, gradient=gradient)
 
     def step(self, end: float | None = None, *, living: bool = False) -> Array:
         """E[f(q')], where asked only of q' <= end and of layers with an active unit, (size, size)."""
         return self._measure(self.laws.living if living else self.laws.every, end)
 
-    def log_steps(self, end: float | None = None) -> tuple[Array, Array, Array]:
+    def log_steps(self, end: float | None = None) -> Steps:
         """E[l^k f(q'); q' <= end, active units], k = 0, 1, 2, l the logarithm of slope^2 sigma_w2 chi^2_N / n."""
         assert self.gradient is not None
         assert self.laws.log_1 is not None
@@ -144,7 +64,7 @@ class Chain:
             self._measure(masses, end) for masses in (self.laws.living, self.laws.log_1, self.laws.log_2)
         )
         c = self.gradient.log_scale
-        return one, first + c * one, second + 2 * c * first + c * c * one
+        return Steps(one, first + c * one, second + 2 * c * first + c * c * one)
 
     def _measure(self, masses: Array, end: float | None) -> Array:
         factors = 1.0 if end is None or end >= self.grid.high else cut_weights(self.laws.places, end)
@@ -181,7 +101,7 @@ def chain(
     slope = units.slope
     found = laws(units, weights, width, grid.nodes, cells, gradients=gradients and slope is not None)
     asked = gradients and slope is not None
-    return Chain(grid, found, width, _gradient(units, weights, width, grid.nodes) if asked else None)
+    return Chain(grid, found, width, backward(units, weights, width, grid.nodes) if asked else None)
 
 
 def _grid(
@@ -223,46 +143,6 @@ def series(step: Array, start: Array, depth: int) -> Array:
     while len(columns) * stride < depth:
         columns.append(leap @ columns[-1])
     return (np.stack(columns) @ np.stack(rows).T).ravel()[:depth]
-
-
-def gradient_moments(chain: Chain, end: float | None, start: Array, depth: int) -> tuple[float, float, float]:
-    """(P, mean, deviation) of log(|g_0|^2 / |g_depth|^2), given q <= end and active units in all layers; P of that.
-
-    a = sum of l_k + s_k source is that logarithm and s_k = e + memory s_(k-1), both along the chain: the measures
-    E[s^i a^j; q_k], i + j <= 2, follow from those of the layer below.  Twice `shared` times s is the covariance of a layer's
-    factor with those below.
-    """
-    gradient = chain.gradient
-    assert gradient is not None
-    steps = np.hstack(chain.log_steps(end))
-    size = chain.grid.size
-    g, kappa = gradient.source, gradient.memory
-    e, gain, own, shared = gradient.corrections(gradient.excess(steps[:, :size]))
-    one, s, a, ss, sa, aa = start, *(0 * start for _ in range(5))
-    log_p, mean, variance, growth = 0.0, 0.0, 0.0, (math.inf, math.inf, math.inf)
-    for layer in range(1, depth + 1):
-        aa = aa + 2 * gain * a + (own + gain * gain) * one + 2 * shared * s
-        a, sa = a + gain * one, sa + gain * s
-        s, ss, sa = e * one + kappa * s, e * e * one + 2 * e * kappa * s + kappa * kappa * ss, e * a + kappa * sa
-        product = np.stack([one, s, a, ss, sa, aa]) @ steps
-        plain, first, second = product[:, :size], product[:, size : 2 * size], product[0, 2 * size :]
-        one, s, ss = plain[0], plain[1], plain[3]
-        a, sa, aa = plain[2] + first[0], plain[4] + first[1], plain[5] + 2 * first[2] + second
-        a, sa, aa = a + g * s, sa + g * ss, aa + 2 * g * sa + g * g * ss
-        total = one.sum()
-        if not total > 1e-300:
-            return 0.0, math.nan, math.nan
-        one, s, a, ss, sa, aa = (x / total for x in (one, s, a, ss, sa, aa))
-        shift = a.sum()  # moments about the mean so far keep their digits
-        a, sa, aa = a - shift * one, sa - shift * s, aa - 2 * shift * a + shift * shift * one
-        before, growth = growth, (math.log(total), shift, aa.sum() - variance)
-        log_p, mean, variance = log_p + growth[0], mean + shift, aa.sum()
-        if max(abs(x - y) for x, y in zip(growth, before, strict=True)) <= 1e-13:
-            # The measure is the quasi-stationary one: all three go on growing evenly.
-            left = depth - layer
-            log_p, mean, variance = log_p + left * growth[0], mean + left * shift, variance + left * growth[2]
-            break
-    return math.exp(log_p), mean, math.sqrt(max(variance, 0.0))
 
 
 def carried(step: Array, start: Array, depth: int) -> Array:

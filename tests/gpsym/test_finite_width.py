@@ -90,8 +90,9 @@ def test_laws_have_the_exact_moments(name, width):
         mean_log = digamma(number / 2) + math.log(2)
         assert found.log_1 is not None
         assert found.log_2 is not None
-        expected = float(np.exp(log_chance) @ mean_log), float(
-            np.exp(log_chance) @ (mean_log**2 + polygamma(1, number / 2))
+        expected = (
+            float(np.exp(log_chance) @ mean_log),
+            float(np.exp(log_chance) @ (mean_log**2 + polygamma(1, number / 2))),
         )
         # 16 Krawtchouk polynomials; all of them for 2 and 16 units.
         assert (found.log_1[k].sum(), found.log_2[k].sum()) == pytest.approx(expected, rel=1e-6)
