@@ -1,7 +1,7 @@
 """The largest slope that networks of a given width and depth can afford.
 
-The higher V'(q_star), the nearer a clipped activation is to the unclipped one, and the farther its variances wander: the
-risk, the probability of an excursion (`gpsym.finite_width`), grows with the slope.  Slopes are multiples of 1/1000.
+The higher V'(q_star), the nearer a clipped activation is to the unclipped one, and the farther its variances wander:
+the risk, the probability of an excursion (`gpsym.finite_width`), grows with the slope.  Slopes are multiples of 1/1000.
 """
 
 from __future__ import annotations
@@ -122,6 +122,6 @@ def _refusal(family: Activation, tau: float | None, q_star: float, demand: Deman
         percent = _last(safe, least - 1, math.floor(100 * design.sparsity))
         ways.append(f"sparsity {percent / 100:g}" if percent >= least else "no sparsity")
     return (
-        f"edge_of_chaos: need a slope whose excursion probability is at most {demand.risk:g} at width {demand.width} and "
-        f"depth {demand.depth}, got none for {family.name}; what would work: {' or '.join(ways)}."
+        f"edge_of_chaos: need a slope whose excursion probability is at most {demand.risk:g} at width {demand.width} "
+        f"and depth {demand.depth}, got none for {family.name}; what would work: {' or '.join(ways)}."
     )

@@ -190,9 +190,9 @@ def stability_command(
 ) -> None:
     """Fixed points of a design's variance map, the basin of q*, and at finite width the risk of leaving it.
 
-    escape_probability is that of a variance above the basin in one of --depth layers, excursion_probability that of one
-    above --excursion times q*, or above the basin; log_gradient_sd is the spread of log ||g||^2 from the last layer to the
-    first, and dead_probability that of g = 0.
+    escape_probability is that of a variance above the basin in one of --depth layers, excursion_probability that of
+    one above --excursion times q*, or above the basin; log_gradient_sd is the spread of log ||g||^2 from the last layer
+    to the first, and dead_probability that of g = 0.
     """
     from gpsym.depth_scales import correlation_rate
     from gpsym.finite_width import finite_width

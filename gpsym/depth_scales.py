@@ -65,10 +65,9 @@ def gradient_spread(design: CriticalInit) -> float:
 
     c = 3/P - 1 + 2 u C / P + u^2 D,   P = P(A),   A: phi'(U) != 0,   u = (P'(q) / P) / (1 - V'(q)),
 
-    C = sigma_w2 Cov(1_A, phi(U)^2) and D = sigma_w2^2 Var phi(U)^2 being what a layer's N and next variance spread by; 3/P - 1
-    is what a fixed variance leaves, 5 for ReLU.  Depth L asks for n >= c L / variance.
-    Raises ValueError for slopes other than one and 0, and where V'(q_star) = 1, so that variances have no spread of their
-    own.
+    C = sigma_w2 Cov(1_A, phi(U)^2) and D = sigma_w2^2 Var phi(U)^2 being what a layer's N and next variance spread by;
+    3/P - 1 is what a fixed variance leaves, 5 for ReLU.  A variance that can be borne allows the depth n variance / c.
+    Raises ValueError for slopes other than one and 0, and where V'(q_star) = 1, so that variances never settle.
     """
     one_slope = units(design.phi)
     if one_slope.slope is None:

@@ -151,14 +151,13 @@ def edge_of_chaos(
     q_star      pre-activation variance of the hidden layers, > 0.
     tau, m      threshold and clip level, each in place of the wish that it answers to.
     width, depth, risk, excursion
-                in place of a slope: the greatest multiple of 1/1000 at which a network of this width has a variance beyond
-                excursion x q_star, or the basin of q_star, in one of `depth` layers with at most this probability
-                (`gpsym.finite_width`).  They choose nothing where slope or m is given.
+                in place of a slope: the greatest multiple of 1/1000 at which networks of this width have a variance
+                beyond excursion x q_star, or the basin of q_star, in one of `depth` layers with at most this
+                probability (`gpsym.finite_width`).  They choose nothing where slope or m is given.
 
-    Raises ValueError for a wish out of its range, missing or one too many, where no slope bears the risk, with what would
-    work, and where no edge of chaos exists:
-    phi jumps, so that chi_1 is infinite, or sigma_b2 would be negative (for the named activations of Price et al.
-    and tau >= 0 it never is).
+    Raises ValueError for a wish out of its range, missing or one too many, where no slope bears the risk, with what
+    would work, and where no edge of chaos exists: phi jumps, so that chi_1 is infinite, or sigma_b2 would be negative
+    (for the named activations of Price et al. and tau >= 0 it never is).
 
     Source: the conditions are those of Price et al. 2024, section 3.
 

@@ -1,8 +1,8 @@
 """The Markov chain of a layer's variance at width n, as matrices on a grid.
 
-Row i of a matrix is the measure that the law of the next variance given nodes[i] puts on the nodes: so it takes the values
-of a function f to those of E[f(q')], and with a cut to E[f(q'); q' <= end].  Both are smooth in q, across the cut too, so
-that the grid needs to know nothing of it.
+Row i of a matrix is the measure that the law of the next variance given nodes[i] puts on the nodes: so it takes the
+values of a function f to those of E[f(q')], and with a cut to E[f(q'); q' <= end].  Both are smooth in q, across the cut
+too, so that the grid needs to know nothing of it.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ class Chain:
 
     grid       the variances that it reaches.
     laws       those of the next variance at the nodes.
-    width      n.
+    least      sigma_b2, the variance after a layer of zeros.
     gradient   the backward pass at the nodes; None where units in the linear range have several slopes.
     """
 
     grid: Grid
     laws: Laws
-    width: int
+    least: float
     gradient: Backward | None
 
     def below(self, end: float | None) -> Chain:
@@ -53,7 +53,12 @@ class Chain:
 
     def step(self, end: float | None = None, *, living: bool = False) -> Array:
         """E[f(q')], where asked only of q' <= end and of layers with an active unit, (size, size)."""
-        return self._measure(self.laws.living if living else self.laws.every, end)
+        if living:
+            return self._measure(self.laws.living, end)
+        total = self._measure(self.laws.every, end)
+        if end is None or end >= self.least:
+            total += self.laws.zeros[:, None] * self.start(np.array([self.least]), np.ones(1))
+        return total
 
     def log_steps(self, end: float | None = None) -> Steps:
         """E[l^k f(q'); q' <= end, active units], k = 0, 1, 2, l the logarithm of slope^2 sigma_w2 chi^2_N / n."""
@@ -72,7 +77,7 @@ class Chain:
 
     def dead_share(self) -> float:
         """The largest P(no unit in the linear range) of a layer, over the nodes."""
-        return float(np.max((self.laws.every - self.laws.living).sum(axis=1)))
+        return float(np.max(self.laws.zeros + (self.laws.every - self.laws.living).sum(axis=1)))
 
     def start(self, places: Array, weights: Array) -> Array:
         """The measure with these weights at these variances, (size,)."""
@@ -80,10 +85,10 @@ class Chain:
 
     def distribution(self, measure: Array, places: Array) -> Array:
         """P(q' <= place) one layer after the measure, at increasing places."""
-        total = np.zeros(len(places))
+        total = (measure @ self.laws.zeros) * (places >= self.least)
         for weight, at, mass in zip(measure, self.laws.places, self.laws.every, strict=True):
             # Half of a place's mass lies on either side of it.
-            total += weight * np.interp(places, at, np.cumsum(mass) - mass / 2, left=0.0, right=1.0)
+            total += weight * np.interp(places, at, np.cumsum(mass) - mass / 2, left=0.0, right=mass.sum())
         return total
 
 
@@ -101,7 +106,7 @@ def chain(
     slope = units.slope
     found = laws(units, weights, width, grid.nodes, cells, gradients=gradients and slope is not None)
     asked = gradients and slope is not None
-    return Chain(grid, found, width, backward(units, weights, width, grid.nodes) if asked else None)
+    return Chain(grid, found, weights[1], backward(units, weights, width, grid.nodes) if asked else None)
 
 
 def _grid(
@@ -110,7 +115,7 @@ def _grid(
     """The grid, and the number of lattice places for its laws."""
     sigma_w2, sigma_b2 = weights
     most = sigma_b2 + sigma_w2 * units.largest_square
-    # A little below the least variance, that of a layer of zeros: what the lattice smears around it lies on either side.
+    # A little below the least variance: what lattices smear around it lies on either side.
     low = max(0.8 * sigma_b2, start[0] * 10.0**-_DECADES)
     high = min(most, start[1] * 10.0**_DECADES)
     q = np.geomspace(low, max(high, start[1] * 1.01), 1024)

@@ -87,8 +87,7 @@ def cut_weights(places: Array, end: float) -> Array:
 def _corrections(offset: Array) -> Array:
     """c with int_(-oo)^offset f = sum_(m <= 0) f(m) + sum_j c_j f(j), j = -2, ..., 3, up to degree 5; (rows, 6).
 
-    For x^k / k! the left side less the sum is by Euler and Maclaurin B_(k+1)(offset') ..., here solved from the moments:
-    int_0^offset x^k dx - (sum_(m <= 0) m^k - int_(-oo)^0 x^k dx), the latter by zeta regularization -(-1)^k zeta(-k).
+    They solve sum_j c_j j^k = int_0^offset x^k dx - _SUMS[k] for k = 0, ..., 5.
     """
     powers = np.arange(2 * _CORRECTED)
     nodes = np.arange(1 - _CORRECTED, _CORRECTED + 1)
@@ -97,5 +96,6 @@ def _corrections(offset: Array) -> Array:
     return np.linalg.solve(system.astype(float), moments.T).T
 
 
-# sum_(m <= 0) m^k less int_(-oo)^0 x^k dx = (-1)^k zeta(-k) + (1 if k = 0), zeta(-k) = -1/2, -1/12, 0, 1/120, 0, -1/252.
+# What sum_(m <= 0) f(m) exceeds int_(-oo)^0 f by, for f = x^k next to 0: by Euler and Maclaurin f(0) / 2 + f'(0) / 12
+# less the third derivative over 720, plus the fifth over 30240.
 _SUMS = np.array([1 / 2, 1 / 12, 0.0, -1 / 120, 0.0, 1 / 252])

@@ -4,13 +4,14 @@ Given a pre-activation variance q the pre-activations are i.i.d. N(0, q), so tha
 
     q' = sigma_b2 + (sigma_w2 / n) T,   T = sum of n independent Y = phi(sqrt(q) Z)^2.
 
-T has the characteristic function E[exp(i w Y)]^n, which is summed at equidistant w into probabilities on a lattice of T:
-no error but what lies outside the window of the lattice, less than exp(-30) on either side by Chernoff's bound, and the
-frequencies left out beyond it, where the function is as good as 0 unless so few units are active that T has atoms.
+T has the characteristic function E[exp(i w Y)]^n, which is summed at equidistant w into probabilities on a lattice
+of T; a layer of zeros, T = 0, is kept apart.  The errors are what lies outside the window of the lattice, less than
+exp(-30) on either side by Chernoff's bound, and the frequencies left out beyond it, where the function is as good as 0
+unless so few units are active that T has atoms and edges.
 
-The gradient gains per layer the factor slope^2 (sigma_w2 / n) chi^2_N, N the number of units in the linear range, which
-depends on T.  E[f(N) exp(i w T)] is a sum over Krawtchouk polynomials K_k, orthogonal for the binomial law of N, because
-E[K_k(N) exp(i w T)] = C(n, k) E[exp(i w Y)]^(n - k) E[K_1 exp(i w Y)]^k.
+The gradient gains per layer about the factor slope^2 (sigma_w2 / n) chi^2_N, N the number of units in the linear range,
+which depends on T.  E[f(N) exp(i w T)] is a sum over Krawtchouk polynomials K_k, orthogonal for the binomial law of N,
+because E[K_k(N) exp(i w T)] = C(n, k) E[exp(i w Y)]^(n - k) E[K_1 exp(i w Y)]^k.
 """
 
 from __future__ import annotations
@@ -105,13 +106,15 @@ class Laws:
     """The law of the next variance for each of G present ones: probabilities on lattices of C places, (G, C).
 
     places  the variances q'.
-    every   P(q').
+    zeros   P(all phi = 0), (G,): then q' = sigma_b2.
+    every   P(q', not all phi = 0).
     living  P(q', some unit is in the linear range).
     log_1   E[log chi^2_N; q', N > 0] and
     log_2   E[(log chi^2_N)^2; q', N > 0], N the number of such units; None where none were asked for.
     """
 
     places: Array
+    zeros: Array
     every: Array
     living: Array
     log_1: Array | None = None
@@ -138,13 +141,14 @@ def laws(
         return np.fft.irfft(np.conj(spectrum * shift), cells, axis=1)
 
     with np.errstate(under="ignore", divide="ignore", invalid="ignore"):
-        every = on_lattice(_power(one.every, width))
-        dead = on_lattice(_power(one.idle, width))
+        whole = _power(one.every, width)
+        zeros = nodes.zeros**width
+        every, living = on_lattice(whole - zeros[:, None]), on_lattice(whole - _power(one.idle, width))
         places = weights[1] + weights[0] / width * (start[:, None] + step[:, None] * np.arange(cells))
         if not gradients:
-            return Laws(places, every, every - dead)
+            return Laws(places, zeros, every, living)
         moments = (on_lattice(s) for s in _log_spectra(one, nodes.active_share, width))
-        return Laws(places, every, every - dead, *moments)
+        return Laws(places, zeros, every, living, *moments)
 
 
 @dataclass(frozen=True)
@@ -161,6 +165,11 @@ class _Nodes:
     def square(self) -> Array:
         """Y, (G, K)."""
         return self.output**2
+
+    @property
+    def zeros(self) -> Array:
+        """P(Y = 0), (G,)."""
+        return self.atom_weight[:, self.atom == 0].sum(axis=1)
 
     @cached_property
     def active_share(self) -> Array:
