@@ -15,7 +15,7 @@ from gpsym.numeric.precise import at_point
 from gpsym.special import BivariateTail, TailMoment
 
 if find_spec("flint") is None:
-    raise ImportError("gpsym.numeric.balls: need python-flint, got no module flint; pip install 'gpsym[proofs]'.")
+    raise ImportError("gpsym.numeric.balls: need python-flint, got no module flint; pip install python-flint.")
 
 from flint import acb, arb, ctx, fmpq
 

@@ -15,6 +15,7 @@ _UNITS: dict[str, Callable[[float], str]] = {
     "x": lambda value: f"{value:.0f}x" if value >= 10 else f"{value:.2g}x",
     "error": lambda value: f"{value:.1e}",
     "n": lambda value: f"{value:.0f}",
+    "e": lambda value: f"{value:.2f} se",
 }
 
 
@@ -23,7 +24,8 @@ class Line:
     """A measured value.
 
     what       what was measured.
-    value      in the unit "s" (seconds), "x" (a ratio), "error" (a relative one) or "n" (a count).
+    value      in the unit "s" (seconds), "x" (a ratio), "error" (a relative one), "n" (a count)
+               or "e" (standard errors).
     aim        to stay below, or above if at_least; None where there is none.
     peer       what a peer needs for the same.
     timed_out  whether the peer was stopped at that.
