@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import resource
 import signal
 import sys
 import tempfile
 import traceback
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.machinery import ModuleSpec, SourceFileLoader
@@ -45,10 +47,18 @@ class Module:
 
 @dataclass(frozen=True)
 class Suite:
-    """The tests that concern a module, with the seconds that each takes."""
+    """The tests that concern a module: the seconds that each takes, by file, the quickest file first.
+
+    killers counts the mutants that each test has killed.
+    """
 
     module: Module
-    seconds: dict[str, float]
+    seconds: dict[str, dict[str, float]]
+    killers: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def total(self) -> float:
+        return sum(sum(tests.values()) for tests in self.seconds.values())
 
 
 def suite(module: Module) -> Suite:
@@ -56,51 +66,74 @@ def suite(module: Module) -> Suite:
 
     Raises ValueError if one fails there, as nothing is learned from it then.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        timing = Path(folder, "seconds.json")
-        output = Path(folder, "output.txt")
-        if _forked(module, None, _Order({}, timing), output):
-            raise ValueError(f"{module.path}: its tests must pass before it is changed; they end with\n{_end(output)}")
-        return Suite(module, json.loads(timing.read_text()))
+    seconds = {file: _timed(module, file) for file in module.tests}
+    return Suite(module, dict(sorted(seconds.items(), key=lambda item: sum(item[1].values()))))
 
 
 def outcome(tests: Suite, source: bytes) -> str:
     """What becomes of a mutant with this source: "killed", "timed out" or "survived"."""
-    status = _forked(tests.module, source, _Order(tests.seconds), Path(os.devnull))
-    return "survived" if status == 0 else "timed out" if status == -signal.SIGPROF else "killed"
+    with tempfile.TemporaryDirectory() as folder:
+        running = Path(folder, "running")
+        for file, seconds in tests.seconds.items():
+            status = _forked(tests.module, file, source, _Hunt(seconds, tests.killers, running), Path(os.devnull))
+            if status:
+                tests.killers.update([running.read_text()] if running.exists() else [])
+                return "timed out" if status == -signal.SIGPROF else "killed"
+    return "survived"
+
+
+def _timed(module: Module, file: str) -> dict[str, float]:
+    with tempfile.TemporaryDirectory() as folder:
+        timing = _Timing(Path(folder, "seconds.json"))
+        output = Path(folder, "output.txt")
+        if _forked(module, file, None, timing, output):
+            raise ValueError(f"{module.path}: its tests must pass before it is changed; they end with\n{_end(output)}")
+        return json.loads(timing.file.read_text())
 
 
 @dataclass
-class _Order:
-    """The pytest plugin: quick tests first, each under a limit of time."""
+class _Timing:
+    """The pytest plugin that writes the seconds of each test."""
+
+    file: Path
+    seconds: Counter[str] = field(default_factory=Counter)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.seconds[report.nodeid] += report.duration
+
+    def pytest_sessionfinish(self) -> None:
+        self.file.write_text(json.dumps(self.seconds))
+
+
+@dataclass
+class _Hunt:
+    """The pytest plugin that begins with tests that have killed before and, rather, with quick ones.
+
+    It limits the time of each, and writes which one is running.
+    """
 
     seconds: dict[str, float]
-    timing: Path | None = None
-    measured: dict[str, float] = field(default_factory=dict)
+    killers: Counter[str]
+    running: Path
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        items.sort(key=lambda item: self.seconds.get(item.nodeid, 0))
+        # By chance, as tests of one function tend to take the same time.
+        rank = {item.nodeid: random.random() * self.seconds.get(item.nodeid, 0) for item in items}
+        items.sort(key=lambda item: (-self.killers[item.nodeid], rank[item.nodeid]))
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
-        if self.timing is None:
-            _limit(SECONDS_BESIDES + TIMES_AS_LONG * self.seconds.get(nodeid, 0))
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        self.measured[report.nodeid] = self.measured.get(report.nodeid, 0) + report.duration
-
-    def pytest_sessionfinish(self) -> None:
-        if self.timing:
-            self.timing.write_text(json.dumps(self.measured))
+        self.running.write_text(nodeid)
+        _limit(SECONDS_BESIDES + TIMES_AS_LONG * self.seconds.get(nodeid, 0))
 
 
-def _forked(module: Module, source: bytes | None, order: _Order, output: Path) -> int:
-    """The exit status of the tests; minus the signal that stopped them."""
+def _forked(module: Module, tests: str, source: bytes | None, plugin: _Hunt | _Timing, output: Path) -> int:
+    """The exit status of the tests in a file; minus the signal that stopped them."""
     child = os.fork()
     if not child:
         status = 1
         try:
-            status = _run(module, source, order, output)
+            status = _run(module, tests, source, plugin, output)
         except BaseException:
             traceback.print_exc()
         finally:
@@ -109,7 +142,7 @@ def _forked(module: Module, source: bytes | None, order: _Order, output: Path) -
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def _run(module: Module, source: bytes | None, order: _Order, output: Path) -> int:
+def _run(module: Module, tests: str, source: bytes | None, plugin: _Hunt | _Timing, output: Path) -> int:
     sys.stdout = sys.stderr = file = output.open("w")
     for stream in (1, 2):
         os.dup2(file.fileno(), stream)
@@ -120,7 +153,7 @@ def _run(module: Module, source: bytes | None, order: _Order, output: Path) -> i
         sys.meta_path.insert(0, _Finder(module, source))
         _limit(SECONDS_BESIDES)
     options = ["-q", "-p", "no:cacheprovider", "--rootdir", str(module.root), "-W", "ignore:Module already imported"]
-    return int(pytest.main([*options, *(["-x"] if source is not None else []), *module.tests], plugins=[order]))
+    return int(pytest.main([*options, *(["-x"] if source is not None else []), tests], plugins=[plugin]))
 
 
 def _limit(seconds: float) -> None:
