@@ -115,7 +115,7 @@ def _print(theorem: Theorem, results: Sequence[Result]) -> None:
     for result in results:
         fields = _fields(result)
         place = f"{fields['activation']}: {fields['domain']}"
-        click.echo(f"  {place:<78}{fields['verdict']:<10}{fields['method']}, {result.seconds:.2f} s")
+        click.echo(f"  {place:<60}{fields['verdict']:<10}{fields['method']}")
 
 
 def _fields(result: Result) -> dict[str, Any]:

@@ -136,7 +136,7 @@ def level(name: str, slope: str) -> Proof:
     found = quantities(name)
     tau, m = _near(float(Fraction(slope)))
     start = {TAU: tau, M: m, SPARSITY: float(found.zeros.subs(Q, 1).evalf(15, subs={TAU: tau}))}
-    return root_near((), _equations(found, slope), start, DIGITS)
+    return root_near(_equations(found, slope), start, DIGITS)
 
 
 def _near(slope: float) -> tuple[float, float]:

@@ -122,7 +122,7 @@ def fold(name: str, sparsity: str) -> Proof:
     at = {TAU: tau, M: m, Q: 1}
     slope = float((found.slope / found.gradient).evalf(15, subs=at))
     start = {TAU: tau, M: m, Q: q, SLOPE: slope}
-    return root_near((), _equations(found, sparsity), start, DIGITS)
+    return root_near(_equations(found, sparsity), start, DIGITS)
 
 
 def _near(found: Quantities, sparsity: float) -> tuple[float, float, float]:

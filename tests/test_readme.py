@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 README = Path(__file__).parents[1] / "README.md"
+PROOFS = README.parent / "proofs" / "README.md"
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
 
 # (command, what the README shows below it)

@@ -10,8 +10,8 @@ from typing import Any
 from mpmath import MPContext
 
 from proofs.checker import parse
+from proofs.checker.domains import Domain
 from proofs.checker.intervals import bounds, enclosure, interval
-from proofs.checker.signs import Domain
 from proofs.checker.trees import Rejected, Tree, text
 
 __all__ = ["rational_ends", "require_positive_on_boxes"]
@@ -57,7 +57,10 @@ def rational_ends(domain: Domain, name: str) -> tuple[Fraction, Fraction]:
 def _box(row: object, domain: Domain) -> Box:
     if not isinstance(row, Mapping) or row.keys() != {*domain, "value"}:
         raise Rejected(f"need a box of {', '.join(domain)} and value, got {parse.quoted(row)}")
-    return tuple(_ends(row[name]) for name in domain)
+    sides = tuple(_ends(row[name]) for name in domain)
+    if any(low == high for low, high in sides):
+        raise Rejected(f"need sides of boxes whose ends rise, got {_shown(sides)}")
+    return sides
 
 
 def _ends(pair: object) -> tuple[Fraction, Fraction]:
@@ -65,7 +68,7 @@ def _ends(pair: object) -> tuple[Fraction, Fraction]:
         raise Rejected(f"need two ends, got {parse.quoted(pair)}")
     low, high = parse.fraction(pair[0]), parse.fraction(pair[1])
     if low > high:
-        raise Rejected(f"need ends that rise, got {low} and {high}")
+        raise Rejected(f"need ends in order, got {low} and {high}")
     return low, high
 
 

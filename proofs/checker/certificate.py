@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from proofs.checker import parse
+from proofs.checker.domains import domain
 from proofs.checker.rules import RULES
-from proofs.checker.signs import domain
 from proofs.checker.steps import Statement, Step
 from proofs.checker.trees import Rejected
 
@@ -137,18 +137,23 @@ def _digits(value: object) -> int:
 def _claimed(certificate: Mapping[str, Any], count: int) -> list[int]:
     """The places of the claimed nodes."""
     found: list[int] = []
-    activations: set[str] = set()
+    rows: set[tuple[str, str]] = set()
+    labels: set[tuple[str, str]] = set()
     for proof in _list(certificate["proofs"], "proofs"):
         fields = _require_keys(proof, "a proof", _PROOF_KEYS)
         _require_texts(fields, "activation", "domain")
-        if fields["activation"] in activations:
-            raise Rejected(f"{fields['activation']} is proved twice")
-        activations.add(fields["activation"])
+        row = fields["activation"], fields["domain"]
+        if row in rows:
+            raise Rejected(f"{' for '.join(row)} is proved twice")
+        rows.add(row)
         if not _mapping(fields["claims"], "claims"):
             raise Rejected(f"{fields['activation']} has no claims")
         for label, place in fields["claims"].items():
             if type(place) is not int or not 0 <= place < count:
                 raise Rejected(f"need a node for the claim {label}, got {parse.quoted(place)}")
+            if (row[0], label) in labels:
+                raise Rejected(f"{label} is claimed twice of {row[0]}")
+            labels.add((row[0], label))
             found.append(place)
     return found
 

@@ -6,8 +6,11 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
-from proofs.checker.normal import Normal, Polynomial, Term, as_tree, minus_polynomial, times
-from proofs.checker.signs import NOT_NEGATIVE, POSITIVE, Domain, same_end, signs, symbol_signs
+from proofs.checker.domains import Domain, same_end, symbol_signs
+from proofs.checker.normal import Normal, as_tree
+from proofs.checker.polynomials import Polynomial, Term, minus_polynomial, times
+from proofs.checker.signs import signs
+from proofs.checker.terms import NOT_NEGATIVE, POSITIVE
 from proofs.checker.trees import ZERO, Rejected, Tree, power, substitute, symbol, text
 
 __all__ = ["require_vanishing"]

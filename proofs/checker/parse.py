@@ -18,7 +18,7 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _MOST_EXPONENT = 64  # of a power; above, expansions are hopeless
 
 FUNCTIONS = frozenset({"exp", "erfc", "erf", "sqrt"})
-NAMES = FUNCTIONS | {"pi", "E", "oo", "value"}  # not to be had as symbols
+NAMES = FUNCTIONS | {"pi", "E", "I", "oo", "zoo", "nan", "value"}  # not to be had as symbols
 
 
 def expression(text: object) -> Tree:

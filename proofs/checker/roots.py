@@ -9,8 +9,8 @@ from typing import Any
 from mpmath import MPContext
 
 from proofs.checker.boxes import rational_ends
+from proofs.checker.domains import Domain
 from proofs.checker.intervals import BITS, bounds, context, enclosure, interval
-from proofs.checker.signs import Domain
 from proofs.checker.trees import Rejected, Tree, derivative
 
 __all__ = ["require_one_root"]

@@ -14,9 +14,10 @@ from typing import final
 
 from proofs.checker import parse
 from proofs.checker.boxes import require_positive_on_boxes
+from proofs.checker.domains import same_end
 from proofs.checker.limits import require_vanishing
 from proofs.checker.roots import require_one_root
-from proofs.checker.signs import NOT_NEGATIVE, POSITIVE, same_end, signs
+from proofs.checker.signs import signs
 from proofs.checker.steps import (
     Step,
     defined_tree,
@@ -30,6 +31,7 @@ from proofs.checker.steps import (
     require_slope,
     require_zero,
 )
+from proofs.checker.terms import NOT_NEGATIVE, POSITIVE
 from proofs.checker.trees import Rejected, add, minus, multiply, number, substitute, text
 
 __all__ = ["RULES", "Rule"]

@@ -7,18 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Any, final
 
 from proofs.checker import parse
+from proofs.checker.domains import Domain, interior, require_covered, same_end, symbol_signs
 from proofs.checker.limits import require_vanishing
 from proofs.checker.normal import is_zero
-from proofs.checker.signs import (
-    Domain,
-    interior,
-    require_covered,
-    require_defined,
-    require_smooth,
-    same_end,
-    signs,
-    symbol_signs,
-)
+from proofs.checker.signs import require_defined, require_smooth, signs
 from proofs.checker.trees import Rejected, Tree, add, derivative, minus, multiply, number, substitute, symbols, text
 
 __all__ = [

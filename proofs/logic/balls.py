@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, localcontext
 from typing import Any
 
-import mpmath
 import sympy as sp
 from flint import arb, arb_mat, ctx, fmpq
 
@@ -75,30 +74,31 @@ def root(domain: Domain, equations: Any, unknowns: Sequence[sp.Symbol], digits: 
     return Proof(Statement("root", sp.Tuple(*equations), domain, sp.Tuple(*unknowns), end), "root")
 
 
-def root_near(parameters: Domain, equations: Any, start: Mapping[sp.Symbol, Any], digits: int) -> Proof:
+def root_near(equations: Any, start: Mapping[Any, float], digits: int) -> Proof:
     """The root that Newton's method finds from the start, in a box of that many digits."""
-    unknowns = list(start)
-    middles: Any = {symbol: (interval.start + interval.end) / 2 for symbol, interval in parameters}
-    numbers = newton([e.subs(middles) for e in equations], start)
-    half: list[Any] = [abs(x) * mpmath.mpf(10) ** -(digits + 1) for x in numbers]
-    sides = [(_rational(x - r), _rational(x + r)) for x, r in zip(numbers, half, strict=True)]
-    box = tuple((s, sp.Interval(low, high)) for s, (low, high) in zip(unknowns, sides, strict=True))
-    return root((*parameters, *box), equations, unknowns, digits)
+    sides = tuple((symbol, _around(x, digits)) for symbol, x in zip(start, newton(equations, start), strict=True))
+    return root(sides, equations, list(start), digits)
 
 
-def newton(equations: Any, start: Mapping[sp.Symbol, Any], digits: int = 40) -> list[Any]:
-    """A zero of the equations near the start, by Newton's method with the exact Jacobian, to that many digits."""
-    unknowns = list(start)
-    functions = sp.lambdify([unknowns], list(equations), "mpmath")
-    jacobian = sp.lambdify([unknowns], sp.Matrix(list(equations)).jacobian(unknowns).tolist(), "mpmath")
-    with mpmath.workdps(digits + 10):
-        x = mpmath.matrix([mpmath.mpf(start[s]) for s in unknowns])
+def newton(equations: Any, start: Mapping[Any, float]) -> list[fmpq]:
+    """A zero of the equations near the start, by Newton's method with the exact Jacobian, to about 30 digits."""
+    system, unknowns = sp.Matrix(list(equations)), list(start)
+    jacobian = system.jacobian(unknowns)
+    with ctx.workprec(_BITS):
+        x = [arb(number) for number in start.values()]
         for _ in range(100):
-            step = mpmath.lu_solve(mpmath.matrix(jacobian(list(x))), mpmath.matrix(functions(list(x))))
-            x -= step
-            if mpmath.norm(step) < mpmath.mpf(10) ** -digits * mpmath.norm(x):
-                return list(x)
+            at = dict(zip(unknowns, x, strict=True))
+            step = [row[0] for row in _matrix(jacobian, at).solve(_matrix(system, at)).table()]
+            x = [(number - change).mid() for number, change in zip(x, step, strict=True)]
+            if all(abs(change) < abs(number) * arb(2) ** -100 for number, change in zip(x, step, strict=True)):
+                return [number.fmpq() for number in x]
     raise Open(f"Newton's method found no root from {dict(start)}")
+
+
+def _around(x: fmpq, digits: int) -> Any:
+    """An interval around x of one digit more than asked for."""
+    half = abs(x) / fmpq(10) ** (digits + 1)
+    return sp.Interval(_decimal(x - half, ROUND_FLOOR), _decimal(x + half, ROUND_CEILING))
 
 
 def _krawczyk(domain: Domain, equations: Any, unknowns: Sequence[sp.Symbol]) -> bool:
@@ -127,10 +127,6 @@ def _ball(interval: Any) -> arb:
 
 def _exact(number: Any) -> arb:
     return arb(fmpq(int(number.p), int(number.q)))
-
-
-def _rational(x: Any) -> Any:
-    return sp.Rational(mpmath.nstr(x, 40))
 
 
 def _ends(interval: Any) -> list[sp.Rational]:

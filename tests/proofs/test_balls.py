@@ -32,7 +32,7 @@ SQUARE_ROOT = (X**2 - 2,)
 
 
 def test_one_root_in_a_box():
-    proof = root_near((), SQUARE_ROOT, {X: 1.4}, 12)
+    proof = root_near(SQUARE_ROOT, {X: 1.4}, 12)
     ((_, box),) = proof.statement.domain
     assert box.start < sp.sqrt(2) < box.end
     assert box.measure < box.start / 10**12
@@ -61,7 +61,7 @@ def test_a_box_of_too_few_digits_stays_open():
 
 def test_two_equations():
     circle_and_line = (X**2 + Y**2 - 1, X - Y)
-    proof = root_near((), circle_and_line, {X: 0.7, Y: 0.7}, 10)
+    proof = root_near(circle_and_line, {X: 0.7, Y: 0.7}, 10)
     assert all(i.start < sp.sqrt(2) / 2 < i.end for _, i in proof.statement.domain)
 
 

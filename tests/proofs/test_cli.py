@@ -2,10 +2,10 @@ import json
 import shutil
 
 import pytest
-from proofs.checker import digest
 
 from gpsym.cli import main as gpsym
 from gpsym.cli import run
+from proofs.checker import digest
 from proofs.cli import CERTIFICATES, THEOREMS, main
 
 

@@ -51,6 +51,13 @@ STATEMENTS = [
 ]
 
 
+@pytest.mark.parametrize("statement", STATEMENTS)
+def test_statements_are_sympy_objects(statement):
+    stated = statement.sympy
+    assert isinstance(stated, sp.Implies) or stated.func == sp.Implies
+    assert stated.free_symbols == {symbol for symbol, _ in statement.domain}
+
+
 def number_in(interval, rng):
     start, end = (float(e) if e.is_finite else None for e in (interval.start, interval.end))
     if start is not None and end is not None:
