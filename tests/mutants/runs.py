@@ -34,7 +34,7 @@ MEMORY = 8 << 30
 
 @dataclass(frozen=True)
 class Module:
-    """A module by its path below the root, and the files of the tests that concern it."""
+    """A module by its path below the root, and the files of the tests that concern it; " -k " names those of a file."""
 
     root: Path
     path: str
@@ -153,7 +153,9 @@ def _run(module: Module, tests: str, source: bytes | None, plugin: _Hunt | _Timi
         sys.meta_path.insert(0, _Finder(module, source))
         _limit(SECONDS_BESIDES)
     options = ["-q", "-p", "no:cacheprovider", "--rootdir", str(module.root), "-W", "ignore:Module already imported"]
-    return int(pytest.main([*options, *(["-x"] if source is not None else []), tests], plugins=[plugin]))
+    file, *names = tests.split(" -k ")
+    options += [file, *(["-k", *names] if names else []), *(["-x"] if source is not None else [])]
+    return int(pytest.main(options, plugins=[plugin]))
 
 
 def _limit(seconds: float) -> None:
