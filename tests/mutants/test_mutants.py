@@ -97,6 +97,7 @@ def test_each_expression_has_its_mutants(source, changed):
     [
         ("return a", {"return None"}),
         ("return None", set()),
+        ("return False", {"return (True)"}),
         ("raise ValueError(f'{1 + 1}')", {"pass"}),
         ("a += b", {"pass", "a -= b"}),
         ("a = b", set()),
