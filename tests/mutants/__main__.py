@@ -32,7 +32,7 @@ TESTS = {
     "gpsym/special.py": ["gpsym/test_special.py", "gpsym/test_maps.py"],
     "gpsym/piecewise.py": ["gpsym/test_piecewise.py", "gpsym/test_activation.py", "gpsym/test_maps.py", LAWS],
     "gpsym/maps/*.py": ["gpsym/test_maps.py", "gpsym/test_theorems.py", LAWS],
-    "gpsym/laurent.py": ["gpsym/test_equality.py"],
+    "gpsym/laurent.py": ["gpsym/test_laurent.py", "gpsym/test_equality.py"],
     "gpsym/equality.py": ["gpsym/test_equality.py"],
     "gpsym/stable.py": ["gpsym/test_stable.py", LAWS],
     "gpsym/design.py": ["gpsym/test_design.py"],
