@@ -93,12 +93,14 @@ def _judge(module: Module, chosen: list[Mutant]) -> Counter[str]:
     count = sum(map(len, tests.seconds.values()))
     print(f"{module.path}: {len(chosen)} mutants, {count} tests of {tests.total:.0f} s", flush=True)
     start, counts = time.monotonic(), Counter()
-    for mutant in chosen:
-        end = outcome(tests, mutant.text)
-        counts[end] += 1
-        if end != "killed":
-            print(f"\n{end}: {mutant.path}:{mutant.line}\n{mutant.diff}", flush=True)
-    print(f"\n{_line(module.path, counts)}, {time.monotonic() - start:.0f} s\n", flush=True)
+    try:
+        for mutant in chosen:
+            end = outcome(tests, mutant.text)
+            counts[end] += 1
+            if end != "killed":
+                print(f"\n{end}: {mutant.path}:{mutant.line}\n{mutant.diff}", flush=True)
+    finally:  # of a run that is stopped, what it has found
+        print(f"\n{_line(module.path, counts)}, {time.monotonic() - start:.0f} s\n", flush=True)
     return counts
 
 
@@ -117,7 +119,7 @@ def _line(name: str, counts: Counter[str]) -> str:
 
 def _score(counts: Counter[str]) -> float:
     """The share of mutants that the tests notice; one that computes without end is noticed."""
-    return 1 - counts["survived"] / counts.total()
+    return 1 - counts["survived"] / max(counts.total(), 1)
 
 
 if __name__ == "__main__":
