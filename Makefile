@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-deep lint prove demo clean
+.PHONY: help setup test test-deep mutants lint prove demo clean
 
 help:  ## what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -21,6 +21,9 @@ test: setup  ## the tests
 
 test-deep: setup  ## the tests with many more random examples; takes long
 	GPSYM_TEST_PROFILE=deep $(BIN)/python -m pytest
+
+mutants: setup  ## changes of the core that the tests notice; hours, or ONLY="gpsym/maps/*.py" SAMPLE=50 SEED=1
+	$(BIN)/python -m tests.mutants $(foreach only,$(ONLY),'$(only)') $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED))
 
 lint: setup  ## style and types
 	$(BIN)/ruff check .

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -105,9 +106,9 @@ def _limit(phi: Activation, m: float, weights: tuple[float, float], q_star: floa
 
 def _refusal(family: Activation, tau: float | None, q_star: float, demand: Demand) -> str:
     """That no slope bears the demand, and what would, at the least slope."""
-    wishes = {"slope": 1 / _STEPS, "q_star": q_star}
+    wishes: dict[str, Any] = {"slope": 1 / _STEPS, "q_star": q_star}
     terms = {"risk": demand.risk, "excursion": demand.excursion}
-    design = edge_of_chaos(family, **wishes, **({} if tau is None else {"tau": tau}))
+    design = edge_of_chaos(family, **wishes, tau=tau)
     width = least_width(design, depth=demand.depth, **terms)
     ways = [f"width {width}" if width else "no width"]
     ways.append(f"depth {greatest_depth(design, width=demand.width, most=demand.depth, **terms)}")

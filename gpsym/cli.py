@@ -203,11 +203,11 @@ def stability_command(
     from gpsym.finite_width import finite_width
     from gpsym.stability import basin, fixed_points
 
-    if (width is None) != (depth is None):
+    design, found = _design(activation, **wishes), None
+    if width is not None and depth is not None:
+        found = finite_width(design, width=width, depth=depth, excursion=excursion)
+    elif width is not None or depth is not None:
         raise ValueError(f"stability: need width and depth together, got {width} and {depth}; pass both.")
-    design = _design(activation, **wishes)
-    sized = width is not None and depth is not None
-    found = finite_width(design, width=width, depth=depth, excursion=excursion) if sized else None
     names = ("escape_probability", "escape_by_depth", "excursion_probability", "outside_probability", "mean_exit_depth",
              "log_gradient_mean", "log_gradient_sd", "dead_probability", "error")  # fmt: skip
     fields = {

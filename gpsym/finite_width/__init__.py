@@ -89,7 +89,7 @@ class FiniteWidth:
     """What a random network of `width` units a layer does over `depth` layers after the first hidden one.
 
     q_l is the variance of the pre-activations of layer l given layer l - 1, and q_0 that of the first hidden layer.  An
-    escape is q_l > limit for some 1 <= l <= depth; limit is the upper end of the basin of q_star, None if there is none:
+    escape is q_l > limit for some 1 <= l <= depth; limit is the upper end of the basin of q_star, None if it has none:
     then nothing escapes.  An excursion is q_l > excursion_limit, which is excursion x q_star or, if less, the fixed
     point above q_star that ends its basin.
 
@@ -101,7 +101,7 @@ class FiniteWidth:
     settled_mean, settled_deviation
                          of the variance of a deep layer in networks that have not escaped.
     log_gradient_mean, log_gradient_sd
-                         of log(|g_0|^2 / |g_depth|^2), g_l the gradient by the pre-activations of layer l, given that it
+                         of log(|g_0|^2 / |g_depth|^2), g_l the gradient by the pre-activations of layer l, if it
                          is not 0 and that nothing escaped: to second order in 1 / width, otherwise exact.  None where
                          units in the linear range have several slopes, or there is less than one of them on average.
     dead_probability     P(some layer l < depth has no unit in the linear range): then g_0 = 0.

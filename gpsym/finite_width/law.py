@@ -193,8 +193,8 @@ def _nodes(units: Units, q: Array, size: int) -> _Nodes:
             inputs.append(root * z)
             outputs.append(np.polynomial.polynomial.polyval(root * z, piece.coefficients))
             weights.append(piece.count * (high - low) * share * np.exp(-z * z / 2) / math.sqrt(2 * math.pi))
-    stacked = (np.hstack(parts) for parts in (inputs, outputs, weights))
-    return _Nodes(*stacked, np.array(atoms), np.hstack(atom_weights))
+    stacked = [np.hstack(parts) for parts in (inputs, outputs, weights)]
+    return _Nodes(stacked[0], stacked[1], stacked[2], np.array(atoms), np.hstack(atom_weights))
 
 
 def _node_count(phase: float) -> int:
