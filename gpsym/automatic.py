@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from gpsym import maps
 from gpsym.activation import Activation
 from gpsym.depth_scales import greatest_depth, least_width
 from gpsym.design import edge_of_chaos
-from gpsym.finite_width import Start, excursion_probability, passing_probability
+from gpsym.finite_width import Start, excursion_probability, passing_probability, require_size
 from gpsym.formula import TAU, M
 from gpsym.numeric import lambdify
 
@@ -33,7 +34,7 @@ _CLIPS = np.geomspace(1e-4, 40, 4001)
 class Demand:
     """What a design must bear: `excursion` x q_star exceeded with probability `risk` at most.
 
-    Raises ValueError for a risk outside (0, 1).
+    Raises ValueError for a risk outside (0, 1), and for other numbers out of their ranges.
     """
 
     width: int
@@ -42,6 +43,7 @@ class Demand:
     excursion: float = 2.0
 
     def __post_init__(self) -> None:
+        require_size(self.width, self.depth, self.excursion)
         if not 0 < self.risk < 1:
             raise ValueError(f"edge_of_chaos: need a risk in (0, 1), got {self.risk}; 0.01 is one in a hundred.")
 
@@ -105,12 +107,13 @@ def _limit(phi: Activation, m: float, weights: tuple[float, float], q_star: floa
 
 def _refusal(family: Activation, tau: float | None, q_star: float, demand: Demand) -> str:
     """That no slope bears the demand, and what would, at the least slope."""
-    wishes = {"slope": 1 / _STEPS, "q_star": q_star}
-    terms = {"risk": demand.risk, "excursion": demand.excursion}
-    design = edge_of_chaos(family, **wishes, **({} if tau is None else {"tau": tau}))
+    wishes: dict[str, Any] = {"slope": 1 / _STEPS, "q_star": q_star}
+    terms: dict[str, Any] = {"risk": demand.risk, "excursion": demand.excursion}
+    design = edge_of_chaos(family, **wishes, tau=tau)
     width = least_width(design, depth=demand.depth, **terms)
     ways = [f"width {width}" if width else "no width"]
-    ways.append(f"depth {greatest_depth(design, width=demand.width, most=demand.depth, **terms)}")
+    depth = greatest_depth(design, width=demand.width, most=demand.depth, **terms)
+    ways.append(f"depth {depth}" if depth else "no depth")
     if tau is not None:
 
         def safe(percent: int) -> bool:
@@ -120,7 +123,7 @@ def _refusal(family: Activation, tau: float | None, q_star: float, demand: Deman
 
         least = round(100 * edge_of_chaos(family, tau=0, **wishes).sparsity)
         percent = _last(safe, least - 1, math.floor(100 * design.sparsity))
-        ways.append(f"sparsity {percent / 100:g}" if percent >= least else "no sparsity")
+        ways.append(f"sparsity {percent / 100:g}" if percent >= least else "no lower sparsity")
     return (
         f"edge_of_chaos: need a slope whose excursion probability is at most {demand.risk:g} at width {demand.width} "
         f"and depth {demand.depth}, got none for {family.name}; what would work: {' or '.join(ways)}."

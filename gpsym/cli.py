@@ -201,8 +201,9 @@ def stability_command(
     if (width is None) != (depth is None):
         raise ValueError(f"stability: need width and depth together, got {width} and {depth}; pass both.")
     design = _design(activation, **wishes)
-    sized = width is not None and depth is not None
-    found = finite_width(design, width=width, depth=depth, excursion=excursion) if sized else None
+    found = None
+    if width is not None and depth is not None:
+        found = finite_width(design, width=width, depth=depth, excursion=excursion)
     names = ("escape_probability", "escape_by_depth", "excursion_probability", "outside_probability", "mean_exit_depth",
              "log_gradient_mean", "log_gradient_sd", "dead_probability", "error")  # fmt: skip
     fields = {

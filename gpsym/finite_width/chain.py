@@ -1,8 +1,8 @@
 """The Markov chain of a layer's variance at width n, as matrices on a grid.
 
 Row i of a matrix is the measure that the law of the next variance given nodes[i] puts on the nodes: so it takes the
-values of a function f to those of E[f(q')], and with a cut to E[f(q'); q' <= end].  Both are smooth in q, across the cut
-too, so that the grid needs to know nothing of it.
+values of a function f to those of E[f(q')], and with a cut to E[f(q'); q' <= end].  Both are smooth in q, across the
+cut too, so that the grid needs to know nothing of it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Chain:
             return self
         size = min(int(np.searchsorted(self.grid.nodes, end)) + 8, self.grid.size)
         grid = replace(self.grid, high=float(self.grid.nodes[size - 1]), size=size)
-        laws = Laws(*(None if part is None else part[:size] for part in vars(self.laws).values()))
+        laws = self.laws.first(size)
         gradient = self.gradient and self.gradient.first(size)
         return replace(self, grid=grid, laws=laws, gradient=gradient)
 

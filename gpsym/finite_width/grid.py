@@ -36,10 +36,10 @@ class Grid:
     @cached_property
     def nodes(self) -> Array:
         """The variances, (size,)."""
-        ends = np.log([self.low + self.shift, self.high + self.shift])
-        return np.exp(np.linspace(*ends, self.size)) - self.shift
+        first, last = math.log(self.low + self.shift), math.log(self.high + self.shift)
+        return np.exp(np.linspace(first, last, self.size)) - self.shift
 
-    def weights(self, places: Array) -> tuple[Array, Array]:
+    def weights(self, places: Array) -> tuple[NDArray[np.int64], Array]:
         """(first node, weights of it and the next five) for each place, those outside moved to the ends."""
         first, last = math.log(self.low + self.shift), math.log(self.high + self.shift)
         place = np.log(np.clip(places, self.low, self.high) + self.shift)
@@ -93,7 +93,7 @@ def _corrections(offset: Array) -> Array:
     nodes = np.arange(1 - _CORRECTED, _CORRECTED + 1)
     system = nodes[None, :] ** powers[:, None]
     moments = offset[:, None] ** (powers + 1) / (powers + 1) - _SUMS
-    return np.linalg.solve(system.astype(float), moments.T).T
+    return np.linalg.solve(system.astype(np.float64), moments.T).T.astype(np.float64)
 
 
 # What sum_(m <= 0) f(m) exceeds int_(-oo)^0 f by, for f = x^k next to 0: by Euler and Maclaurin f(0) / 2 + f'(0) / 12
