@@ -38,7 +38,7 @@ __all__ = [
     "Start",
     "excursion_probability",
     "finite_width",
-    "passing_probability",
+    "passing_by_depth",
     "require_size",
     "variance_distribution",
 ]
@@ -174,16 +174,16 @@ def excursion_probability(
     require_size(width, depth, excursion)
     end = _limits(design, excursion)[1]
     weights = (design.sigma_w2, design.sigma_b2)
-    return passing_probability(design.phi, weights, width, depth, start or Start((design.q_star,)), end)
+    return float(passing_by_depth(design.phi, weights, width, depth, start or Start((design.q_star,)), end)[-1])
 
 
-def passing_probability(
+def passing_by_depth(
     phi: Activation, weights: tuple[float, float], width: int, depth: int, start: Start, end: float
-) -> float:
-    """P(q_l > end for some 1 <= l <= depth), to 1e-4, for any activation, (sigma_w2, sigma_b2) and end."""
+) -> Array:
+    """P(q_k > end for some k <= l), l = 1, ..., depth, to 1e-4, for any activation, (sigma_w2, sigma_b2) and end."""
     ends = (min(start.variances), max(start.variances))
     found = chain(units(phi), weights, width, ends, refinement=_COARSE, gradients=False)
-    return float(_passed(found, start, end, depth)[-1])
+    return _passed(found, start, end, depth)
 
 
 def variance_distribution(

@@ -38,8 +38,8 @@ def test_where_none_exists_what_would_work():
     """Hardly any variance above q_star is allowed: at the least slope, with a wider or a shallower network."""
     demand = {"excursion": 1.0011, "risk": 0.01}
     refused = (
-        r"need a slope whose excursion probability is at most 0.01 at width 64 and depth 100, got none for clipped-relu; "
-        r"what would work: width (\d+) or depth (\d+) or no lower sparsity\."
+        r"need a slope whose excursion probability is at most 0.01 at width 64 and depth 100, got none for "
+        r"clipped-relu; what would work: width (\d+) or depth (\d+) or no lower sparsity\."
     )
     with pytest.raises(ValueError, match=refused) as refusal:
         edge_of_chaos("crelu", sparsity=0.95, width=64, depth=100, **demand)
