@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -16,15 +16,15 @@ import numpy as np
 
 from gpsym import maps
 from gpsym.activation import Activation
-from gpsym.depth_scales import greatest_depth, least_width
 from gpsym.design import edge_of_chaos
-from gpsym.finite_width import Start, excursion_probability, passing_probability
-from gpsym.formula import TAU, M
+from gpsym.finite_width import Start, passing_by_depth, require_size
+from gpsym.formula import TAU, Formula, M
 from gpsym.numeric import lambdify
 
 __all__ = ["Demand", "largest_slope"]
 
 _STEPS = 1000
+_MOST_WIDTH = 2**16
 
 # Clip levels over sqrt(q_star) among which that of a slope is interpolated, to 1e-7 of it.
 _CLIPS = np.geomspace(1e-4, 40, 4001)
@@ -34,7 +34,7 @@ _CLIPS = np.geomspace(1e-4, 40, 4001)
 class Demand:
     """What a design must bear: `excursion` x q_star exceeded with probability `risk` at most.
 
-    Raises ValueError for a risk outside (0, 1).
+    Raises ValueError for a risk outside (0, 1), and for other numbers out of their ranges.
     """
 
     width: int
@@ -43,19 +43,20 @@ class Demand:
     excursion: float = 2.0
 
     def __post_init__(self) -> None:
+        require_size(self.width, self.depth, self.excursion)
         if not 0 < self.risk < 1:
             raise ValueError(f"edge_of_chaos: need a risk in (0, 1), got {self.risk}; 0.01 is one in a hundred.")
 
 
 def largest_slope(family: Activation, tau: float | None, q_star: float, demand: Demand) -> float:
-    """The greatest multiple of 1/1000 below 1 whose design bears the demand; its risk is within 1e-4 of the exact one.
+    """The greatest multiple of 1/1000 below 1 whose design bears the demand; its risk is computed to 1e-4.
 
     family  an activation whose free symbols are m and perhaps tau.
 
     Raises ValueError if none does, with the least width, the greatest depth and the greatest sparsity that would.
     """
     phi = family if tau is None else family.subs({TAU: tau})
-    best = _last(lambda k: _risk(phi, k / _STEPS, q_star, demand) <= demand.risk, 0, _STEPS - 1)
+    best = _last(lambda k: _risks(phi, k / _STEPS, q_star, demand)[-1] <= demand.risk, 0, _STEPS - 1)
     if best == 0:
         raise ValueError(_refusal(family, tau, q_star, demand))
     return best / _STEPS
@@ -63,7 +64,7 @@ def largest_slope(family: Activation, tau: float | None, q_star: float, demand: 
 
 def _last(holds: Callable[[int], bool], low: int, high: int) -> int:
     """The greatest k in (low, high] for which it holds, or low; it holds up to some k and not beyond."""
-    if holds(high):
+    if high > low and holds(high):
         return high
     while high - low > 1:
         middle = (low + high) // 2
@@ -71,25 +72,25 @@ def _last(holds: Callable[[int], bool], low: int, high: int) -> int:
     return low
 
 
-def _risk(phi: Activation, slope: float, q_star: float, demand: Demand) -> float:
-    """The excursion probability of the design of this slope, whose numbers are interpolated."""
-    slopes, gradients, seconds = _table(phi, q_star)
-    ratio = slopes / gradients
-    m = math.sqrt(q_star) * float(np.exp(np.interp(slope, ratio, np.log(_CLIPS))))
-    place = np.log(m / math.sqrt(q_star))
-    gradient, second = (float(np.interp(place, np.log(_CLIPS), values)) for values in (gradients, seconds))
+def _risks(phi: Activation, slope: float, q_star: float, demand: Demand) -> np.ndarray:
+    """The excursion probability by depth of the design of this slope."""
+    m = math.sqrt(q_star) * float(np.exp(np.interp(slope, _slopes(phi, q_star), np.log(_CLIPS))))
+    gradient, second = (float(_at(f(phi), q_star, m)) for f in (maps.chi_1, maps.second_moment))
     weights = (1 / gradient, max(q_star - second / gradient, 0.0))
     end = _limit(phi, m, weights, q_star, demand.excursion)
-    return float(passing_probability(phi.subs({M: m}), weights, demand.width, demand.depth, Start((q_star,)), end))
+    return passing_by_depth(phi.subs({M: m}), weights, demand.width, demand.depth, Start((q_star,)), end)
 
 
 @cache
-def _table(phi: Activation, q_star: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """V', chi_1 for sigma_w2 = 1, and E phi^2 at q_star, for all clip levels."""
-    values = {"q": q_star, "m": math.sqrt(q_star) * _CLIPS, "sigma_w2": 1.0}
-    quantities = (maps.slope(phi), maps.chi_1(phi), maps.second_moment(phi))
-    slopes, gradients, seconds = (lambdify(f)(**{str(v): values[str(v)] for v in f.variables}) for f in quantities)
-    return slopes, gradients, seconds
+def _slopes(phi: Activation, q_star: float) -> np.ndarray:
+    """V'(q_star) at the edge of chaos for all clip levels."""
+    clips = math.sqrt(q_star) * _CLIPS
+    return _at(maps.slope(phi), q_star, clips) / _at(maps.chi_1(phi), q_star, clips)
+
+
+def _at(formula: Formula, q: float, m: Any) -> Any:
+    values = {"q": q, "m": m, "sigma_w2": 1.0}
+    return lambdify(formula)(**{str(v): values[str(v)] for v in formula.variables})
 
 
 def _limit(phi: Activation, m: float, weights: tuple[float, float], q_star: float, excursion: float) -> float:
@@ -106,22 +107,28 @@ def _limit(phi: Activation, m: float, weights: tuple[float, float], q_star: floa
 
 def _refusal(family: Activation, tau: float | None, q_star: float, demand: Demand) -> str:
     """That no slope bears the demand, and what would, at the least slope."""
-    wishes: dict[str, Any] = {"slope": 1 / _STEPS, "q_star": q_star}
-    terms = {"risk": demand.risk, "excursion": demand.excursion}
-    design = edge_of_chaos(family, **wishes, tau=tau)
-    width = least_width(design, depth=demand.depth, **terms)
-    ways = [f"width {width}" if width else "no width"]
-    ways.append(f"depth {greatest_depth(design, width=demand.width, most=demand.depth, **terms)}")
+    least = 1 / _STEPS
+    phi = family if tau is None else family.subs({TAU: tau})
+
+    def safe(phi: Activation, width: int) -> bool:
+        return _risks(phi, least, q_star, replace(demand, width=width))[-1] <= demand.risk
+
+    width = 1 + _last(lambda n: not safe(phi, n), demand.width, _MOST_WIDTH)
+    depth = int(np.searchsorted(_risks(phi, least, q_star, demand), demand.risk, side="right"))
+    ways = [
+        f"width {width}" if width <= _MOST_WIDTH else f"no width up to {_MOST_WIDTH}",
+        f"depth {depth}" if depth else "no depth",
+    ]
     if tau is not None:
+        zeros = lambdify(maps.sparsity(family))
 
-        def safe(percent: int) -> bool:
-            sparser = edge_of_chaos(family, sparsity=percent / 100, **wishes)
-            found = excursion_probability(sparser, width=demand.width, depth=demand.depth, excursion=demand.excursion)
-            return found <= demand.risk
+        def denser(percent: int) -> Activation:
+            design = edge_of_chaos(family, sparsity=percent / 100, slope=least, q_star=q_star)
+            return family.subs({TAU: design.tau})
 
-        least = round(100 * edge_of_chaos(family, tau=0, **wishes).sparsity)
-        percent = _last(safe, least - 1, math.floor(100 * design.sparsity))
-        ways.append(f"sparsity {percent / 100:g}" if percent >= least else "no sparsity")
+        fewest, most = (100 * float(zeros(q=q_star, tau=t)) for t in (0.0, tau))
+        percent = _last(lambda k: safe(denser(k), demand.width), math.ceil(fewest) - 1, math.floor(most))
+        ways.append(f"sparsity {percent / 100:g}" if percent >= fewest else "no lower sparsity")
     return (
         f"edge_of_chaos: need a slope whose excursion probability is at most {demand.risk:g} at width {demand.width} "
         f"and depth {demand.depth}, got none for {family.name}; what would work: {' or '.join(ways)}."

@@ -38,7 +38,8 @@ __all__ = [
     "Start",
     "excursion_probability",
     "finite_width",
-    "passing_probability",
+    "passing_by_depth",
+    "require_size",
     "variance_distribution",
 ]
 
@@ -88,10 +89,10 @@ class Start:
 class FiniteWidth:
     """What a random network of `width` units a layer does over `depth` layers after the first hidden one.
 
-    q_l is the variance of the pre-activations of layer l given layer l - 1, and q_0 that of the first hidden layer.  An
-    escape is q_l > limit for some 1 <= l <= depth; limit is the upper end of the basin of q_star, None if it has none:
-    then nothing escapes.  An excursion is q_l > excursion_limit, which is excursion x q_star or, if less, the fixed
-    point above q_star that ends its basin.
+    q_l is the variance of the pre-activations of layer l given layer l - 1, and q_0 that of the first hidden layer.
+    An escape is q_l > limit for some 1 <= l <= depth; limit is the upper end of the basin of q_star, None if there is
+    none: then nothing escapes.  An excursion is q_l > excursion_limit, which is excursion x q_star or, if less, the
+    fixed point above q_star that ends its basin.
 
     escape_by_depth      P(q_k > limit for some k <= l), l = 1, ..., depth.
     excursion_by_depth   the same for excursion_limit.
@@ -101,8 +102,8 @@ class FiniteWidth:
     settled_mean, settled_deviation
                          of the variance of a deep layer in networks that have not escaped.
     log_gradient_mean, log_gradient_sd
-                         of log(|g_0|^2 / |g_depth|^2), g_l the gradient by the pre-activations of layer l, if it
-                         is not 0 and that nothing escaped: to second order in 1 / width, otherwise exact.  None where
+                         of log(|g_0|^2 / |g_depth|^2), g_l the gradient by the pre-activations of layer l, given that
+                         it is not 0 and that nothing escaped: to second order in 1 / width, else exact.  None where
                          units in the linear range have several slopes, or there is less than one of them on average.
     dead_probability     P(some layer l < depth has no unit in the linear range): then g_0 = 0.
     error                of the probabilities: how much they change from a grid and lattices coarser by a factor of 1.5,
@@ -156,7 +157,7 @@ def finite_width(
     >>> round(finite_width(design, width=300, depth=100).outside_probability, 3)
     0.69
     """
-    _require(design, width, depth, excursion)
+    require_size(width, depth, excursion)
     law = start or Start((design.q_star,))
     limit, excursion_limit = _limits(design, excursion)
     fine, coarse = (
@@ -170,33 +171,34 @@ def excursion_probability(
     design: CriticalInit, *, width: int, depth: int, excursion: float = 2.0, start: Start | None = None
 ) -> float:
     """P(q_l > min(fixed point above q_star, excursion q_star) for some 1 <= l <= depth) alone, sooner and to 1e-4."""
-    _require(design, width, depth, excursion)
+    require_size(width, depth, excursion)
     end = _limits(design, excursion)[1]
     weights = (design.sigma_w2, design.sigma_b2)
-    return passing_probability(design.phi, weights, width, depth, start or Start((design.q_star,)), end)
+    return float(passing_by_depth(design.phi, weights, width, depth, start or Start((design.q_star,)), end)[-1])
 
 
-def passing_probability(
+def passing_by_depth(
     phi: Activation, weights: tuple[float, float], width: int, depth: int, start: Start, end: float
-) -> float:
-    """P(q_l > end for some 1 <= l <= depth), to 1e-4, for any activation, (sigma_w2, sigma_b2) and end."""
+) -> Array:
+    """P(q_k > end for some k <= l), l = 1, ..., depth, to 1e-4, for any activation, (sigma_w2, sigma_b2) and end."""
     ends = (min(start.variances), max(start.variances))
     found = chain(units(phi), weights, width, ends, refinement=_COARSE, gradients=False)
-    return float(_passed(found, start, end, depth)[-1])
+    return _passed(found, start, end, depth)
 
 
 def variance_distribution(
     design: CriticalInit, places: Sequence[float], *, width: int, depth: int, start: Start | None = None
 ) -> Array:
     """P(q_depth <= place) at increasing places; arguments as of `finite_width`."""
-    _require(design, width, depth, 2.0)
+    require_size(width, depth)
     law = start or Start((design.q_star,))
     found = _chain(design, width, law, _FINE)
     before = carried(found.step(), _measure(found, law), depth - 1)
     return found.distribution(before, np.asarray(places, dtype=float))
 
 
-def _require(design: CriticalInit, width: int, depth: int, excursion: float) -> None:
+def require_size(width: int, depth: int, excursion: float = 2.0) -> None:
+    """Raise ValueError for a width, a depth or an excursion out of range."""
     for name, value, most in (("width", width, _MOST_WIDTH), ("depth", depth, _MOST_DEPTH)):
         if not (isinstance(value, int) and 1 <= value <= most):
             raise ValueError(f"finite_width: need a whole {name} from 1 to {most}, got {value}; pass one.")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,8 +47,7 @@ class Chain:
             return self
         size = min(int(np.searchsorted(self.grid.nodes, end)) + 8, self.grid.size)
         grid = replace(self.grid, high=float(self.grid.nodes[size - 1]), size=size)
-        cut: Any = (None if part is None else part[:size] for part in vars(self.laws).values())
-        laws = Laws(*cut)
+        laws = self.laws.first(size)
         gradient = self.gradient and self.gradient.first(size)
         return replace(self, grid=grid, laws=laws, gradient=gradient)
 

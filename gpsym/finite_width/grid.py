@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +39,7 @@ class Grid:
         first, last = math.log(self.low + self.shift), math.log(self.high + self.shift)
         return np.exp(np.linspace(first, last, self.size)) - self.shift
 
-    def weights(self, places: Array) -> tuple[Any, Array]:
+    def weights(self, places: Array) -> tuple[NDArray[np.int64], Array]:
         """(first node, weights of it and the next five) for each place, those outside moved to the ends."""
         first, last = math.log(self.low + self.shift), math.log(self.high + self.shift)
         place = np.log(np.clip(places, self.low, self.high) + self.shift)
@@ -94,8 +93,7 @@ def _corrections(offset: Array) -> Array:
     nodes = np.arange(1 - _CORRECTED, _CORRECTED + 1)
     system = nodes[None, :] ** powers[:, None]
     moments = offset[:, None] ** (powers + 1) / (powers + 1) - _SUMS
-    solved: Any = np.linalg.solve(system.astype(float), moments.T)
-    return solved.T
+    return np.linalg.solve(system.astype(np.float64), moments.T).T.astype(np.float64)
 
 
 # What sum_(m <= 0) f(m) exceeds int_(-oo)^0 f by, for f = x^k next to 0: by Euler and Maclaurin f(0) / 2 + f'(0) / 12

@@ -20,6 +20,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,6 +121,11 @@ class Laws:
     log_1: Array | None = None
     log_2: Array | None = None
 
+    def first(self, size: int) -> Laws:
+        """Those of the first of the variances."""
+        parts: list[Any] = [None if part is None else part[:size] for part in vars(self).values()]
+        return Laws(*parts)
+
 
 def laws(
     units: Units, weights: tuple[float, float], width: int, q: Array, cells: int, *, gradients: bool = False
@@ -193,8 +199,7 @@ def _nodes(units: Units, q: Array, size: int) -> _Nodes:
             inputs.append(root * z)
             outputs.append(np.polynomial.polynomial.polyval(root * z, piece.coefficients))
             weights.append(piece.count * (high - low) * share * np.exp(-z * z / 2) / math.sqrt(2 * math.pi))
-    stacked = [np.hstack(parts) for parts in (inputs, outputs, weights)]
-    return _Nodes(stacked[0], stacked[1], stacked[2], np.array(atoms), np.hstack(atom_weights))
+    return _Nodes(np.hstack(inputs), np.hstack(outputs), np.hstack(weights), np.array(atoms), np.hstack(atom_weights))
 
 
 def _node_count(phase: float) -> int:

@@ -10,8 +10,10 @@ from sympy.core.function import AppliedUndef
 
 from gpsym import __version__, edge_of_chaos, evaluate, maps, member
 from gpsym.cli import main
+from gpsym.finite_width import finite_width
 from gpsym.kernel import kernels
 from gpsym.maps import ONE_INPUT, TWO_INPUTS
+from gpsym.stability import basin, fixed_points
 from gpsym.testing import LAWS, THEOREM_LAWS, Undetermined
 
 
@@ -277,3 +279,48 @@ def test_no_command_shows_the_help(capsys):
     status, out, err = gpsym(capsys)
     assert (status, out) == (2, "")
     assert "Commands:" in err
+
+
+def test_stability(capsys):
+    options = ("cst", "--sparsity", "0.85", "--slope", "0.9", "--width", "300", "--depth", "10")
+    status, out, _ = gpsym(capsys, "stability", *options, "--json")
+    assert status == 0
+    fields = json.loads(out)
+    design = edge_of_chaos("cst", sparsity=0.85, slope=0.9)
+    found = finite_width(design, width=300, depth=10)
+    assert [point["kind"] for point in fields["fixed_points"]] == ["attracting", "repelling", "attracting"]
+    assert fields["fixed_points"][1] == vars(fixed_points(design)[1])
+    assert fields["basin"] == list(basin(design))
+    assert fields["escape_by_depth"] == list(found.escape_by_depth)
+    names = ("escape_probability", "excursion_probability", "log_gradient_sd", "dead_probability")
+    assert {name: fields[name] for name in names} == {name: getattr(found, name) for name in names}
+    assert fields["correlation_rate"] == pytest.approx(0.5614622623710924, rel=1e-12)  # of test_depth_scales' formula
+    shown = gpsym(capsys, "stability", *options)[1]
+    assert re.search(r"^basin +\(0, 1\.26339\)$", shown, re.MULTILINE)
+    assert re.search(r"^excursion_probability +0\.28\d*$", shown, re.MULTILINE)
+
+
+def test_stability_without_a_size_or_an_upper_end(capsys):
+    fields = json.loads(gpsym(capsys, "stability", "crelu", "--tau", "1", "--m", "1", "--json")[1])
+    assert fields["basin"] == [0.0, None]
+    assert fields["escape_probability"] is None
+    assert "(0, oo)" in gpsym(capsys, "stability", "crelu", "--tau", "1", "--m", "1")[1]
+    assert json.loads(gpsym(capsys, "stability", "st", "--sparsity", "0.9", "--json")[1])["basin"] == [0.0, 1.0]
+
+
+def test_stability_needs_width_and_depth_together(capsys):
+    status, out, err = gpsym(capsys, "stability", "relu", "--width", "10")
+    assert (status, out) == (2, "")
+    assert err == "gpsym: stability: need width and depth together, got 10 and None; pass both.\n"
+
+
+def test_design_for_a_size(capsys):
+    size = ("--width", "300", "--depth", "10", "--risk", "0.05")
+    fields = json.loads(gpsym(capsys, "design", "crelu", "--sparsity", "0.85", *size, "--json")[1])
+    assert fields["slope"] == pytest.approx(round(fields["slope"], 3), abs=1e-15)
+    assert fields["excursion_probability"] <= 0.05
+    assert fields["escape_probability"] <= fields["excursion_probability"]
+    given = json.loads(gpsym(capsys, "design", "crelu", "--sparsity", "0.85", "--slope", "0.9", *size, "--json")[1])
+    assert given["slope"] == 0.9
+    assert given["excursion_probability"] > 0.01
+    assert "excursion_probability  0.0" in gpsym(capsys, "design", "crelu", "--sparsity", "0.85", *size)[1]
