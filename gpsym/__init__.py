@@ -8,6 +8,7 @@ equality    whether two closed forms are the same
 verify      formulas against their definitions
 design      the edge of chaos at a wanted sparsity
 stability   what iterating the variance map does
+layers      residual, gated and normalised layers, convolutions near the border
 kernel      NNGP and NTK matrices of deep networks
 sklearn     those as a kernel of scikit-learn (imports scikit-learn)
 torch       activation modules, `init_`, and the kernels for GPyTorch (imports torch)

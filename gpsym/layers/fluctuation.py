@@ -22,7 +22,7 @@ series of E[g_i^2 | h_i], normalised,
     s_k = (1 - alpha^2) r_k s_k' + alpha^2 e_k,    c' = sum_k e_k r_k s_k',    s_k' = 0 for k > 0 in the last layer.
 
 alpha = 1 gives the plain layer: (3 kappa - 1) / n per layer and what x carries over.  As alpha^2 = t / L -> 0 the
-gradient's variance tends to (4 t + c(t) t^2) / n, with no factor kappa in its first part: it stays bounded at any depth.
+gradient's variance tends to (4 t + c(t) t^2) / n: it is bounded at any depth, with no factor kappa in its first part.
 At equal t it is below that of t plain layers for small t only, as residual units that are silent stay so and their
 fluctuations add up.  The spread of the variance does not vanish with alpha: only its pace does.  n Var log ||g||^2 for
 clipped ReLU at sparsity 0.85 and slope 0.7, 2000 residual layers and t plain ones:

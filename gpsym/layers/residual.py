@@ -17,7 +17,8 @@ Fixed points, their number (fold) and, where V increases, their basins are those
 t = alpha^2 L, a perturbation of the variance decays by (1 - alpha^2 (1 - V'))^L -> exp(-(1 - V') t) as alpha -> 0, as
 in (1 - V') t / log(1 / V') <= t plain layers, and correlations go as 1 - rho_L ~ (3 / (2 A t))^2: t plain layers to
 leading order, 1 / alpha^4 times slower in L.  Depth enters through t alone: alpha^2 = t / L keeps every such effect
-as L grows, and the spread of gradients at finite width (`gpsym.layers.fluctuation`).  What `gpsym.design` gives, the activation and both variances, serves for every alpha.
+as L grows, and the spread of gradients at finite width (`gpsym.layers.fluctuation`).  The activation and the variances
+that `gpsym.edge_of_chaos` gives serve for every alpha.
 
 Sources: Yang and Schoenholz 2017 (mean-field theory of residual networks, without mixing: variances grow);
 De and Smith 2020 and Hayou et al. 2021 (branches of size 1 / sqrt(L)).  Mixed maps and their rates: gpsym.

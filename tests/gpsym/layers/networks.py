@@ -48,6 +48,14 @@ class Networks:
         branches = self.layer(*inputs)
         return [math.sqrt(1 - alpha**2) * h + alpha * y for h, y in zip(inputs, branches, strict=True)]
 
+    def variances_after(self, alpha, depth):
+        """mean(h^2) after residual layers, (networks,), without weights: given h, W phi(h) + b is a Gaussian sample."""
+        h = self.first()
+        for _ in range(depth):
+            v = self.design.sigma_w2 * self.phi(h).square().mean(1, keepdim=True) + self.design.sigma_b2
+            h = math.sqrt(1 - alpha**2) * h + alpha * v.sqrt() * self.normal(self.width)
+        return h.square().mean(1)
+
     def after(self, alpha, depth):
         """(mean(h^2), ||g||^2) after residual layers, (networks,): g in the first for a random one of norm 1 in the
         last."""
