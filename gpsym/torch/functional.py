@@ -39,7 +39,9 @@ def soft_threshold(x: Tensor, tau: float) -> Tensor:
     """ST_tau(x) = sign(x) max(0, abs(x) - tau), tau >= 0."""
     _require("soft_threshold", tau, math.inf)
     tau = _rounded(tau, x.dtype)
-    return _FromOutput.apply(x, tau, math.inf, -math.inf) if _spare_memory(x) else F.softshrink(x, tau)
+    if _spare_memory(x):
+        return _FromOutput.apply(x, tau, math.inf, -math.inf)
+    return _one_mask(x, F.softshrink(x.detach(), tau), tau, math.inf) if _trains_compiled(x) else F.softshrink(x, tau)
 
 
 def clipped_relu(x: Tensor, tau: float, m: float) -> Tensor:
@@ -53,7 +55,10 @@ def clipped_soft_threshold(x: Tensor, tau: float, m: float) -> Tensor:
     """CST_{tau,m}(x) = sign(x) min(max(0, abs(x) - tau), m), tau >= 0, m > 0."""
     _require("clipped_soft_threshold", tau, m)
     tau, top = _rounded(tau, x.dtype), _rounded(m, x.dtype)
-    return _FromOutput.apply(x, tau, top, -top) if _spare_memory(x) else F.hardtanh(F.softshrink(x, tau), -top, top)
+    if _spare_memory(x):
+        return _FromOutput.apply(x, tau, top, -top)
+    y = F.hardtanh(F.softshrink(x.detach() if (compiled := _trains_compiled(x)) else x, tau), -top, top)
+    return _one_mask(x, y, tau, top) if compiled else y
 
 
 def piecewise_linear(x: Tensor, offset: float, terms: Iterable[tuple]) -> Tensor:
@@ -131,6 +136,17 @@ def _spare_memory(x: Tensor) -> bool:
     A compiler decides by itself what to keep, and cannot look into that code.
     """
     return not torch.compiler.is_compiling() and torch.is_grad_enabled() and x.requires_grad and x.numel() >= LARGE
+
+
+def _trains_compiled(x: Tensor) -> bool:
+    """Whether a compiler, which is no exporter, follows x for its gradient."""
+    return torch.compiler.is_compiling() and not torch.compiler.is_exporting() and x.requires_grad
+
+
+def _one_mask(x: Tensor, y: Tensor, tau: float, m: float) -> Tensor:
+    """y, the clipped soft threshold of x; written such that compilers keep one mask for the gradient, not two."""
+    size = y.abs()
+    return torch.where((size > 0) & (size < m), x - tau * x.detach().sign(), y)
 
 
 class _FromOutput(torch.autograd.Function):
