@@ -115,7 +115,8 @@ class _Thresholded(nn.Module):
 
     def extra_repr(self) -> str:
         """The numbers as they are now."""
-        shown = (f"{name}={float(self._number(name) or 0)}" for name in self._numbers)
+        with torch.no_grad():
+            shown = [f"{name}={float(getattr(self, name))}" for name in self._numbers]
         return ", ".join([*shown, *(["learnable=True"] if self.learnable else [])])
 
 
