@@ -8,11 +8,12 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 
-from tests.bench import accuracy, finite_width, speed, symbolic
+from tests.bench import accuracy, activation, finite_width, speed, symbolic
 from tests.bench.lines import HEAD, Line
 
 BENCHES: dict[str, Callable[[argparse.Namespace], Iterable[Line]]] = {
     "accuracy": accuracy.lines,
+    "activation": activation.lines,
     "finite-width": finite_width.lines,
     "speed": speed.lines,
     "symbolic": symbolic.lines,
@@ -26,6 +27,8 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one JSON list of lines, at the end")
     parser.add_argument("--timeout", type=float, default=300, help="seconds for a peer that may not finish")
     parser.add_argument("--all-peers", action="store_true", help="also those that are known to take too long")
+    parser.add_argument("--most-elements", type=int, default=10**8, help="of an activation's input")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads of an activation's kernels")
     parser.add_argument("--points", type=int, default=10**6, help="of each function whose accuracy is measured")
     parser.add_argument("--sample", type=int, default=300, help="points compared with Arb, besides corners")
     parser.add_argument("--seed", type=int, default=0, help="of the points")

@@ -106,7 +106,7 @@ def test_design(capsys):
 
 def test_export(capsys, tmp_path):
     wishes = ["--sparsity", "0.85", "--slope", "0.7"]
-    for framework in ("torch", "json"):
+    for framework in ("torch", "jax", "keras", "json"):
         path = tmp_path / f"file.{framework}"
         status, _, _ = gpsym(capsys, "export", "crelu", *wishes, "--framework", framework, "--output", str(path))
         assert status == 0
@@ -243,7 +243,9 @@ BAD = [
     ("design st --sparsity 0.85 --slope 0.7", "no slope for soft-threshold"),
     ("design relu --sparsity 0.6", "no sparsity for relu, where it is always 0.5"),
     ("design relu --q-star 0", "need q_star > 0"),
-    ("export relu --framework jax --output x.py", "unknown framework 'jax'"),
+    ("export relu --framework mxnet --output x.py", "unknown framework 'mxnet'; choose from torch, jax, keras, json"),
+    ("export relu --framework torch", "Missing option '--output'"),
+    ("export hard-shrink --tau 1 --framework jax --output x.py", "so chi_1 = infinity"),
     ("export relu --framework torch --output no/such/x.py", "need an existing folder"),
     ("kernel relu --depth 1 --input no.npy --output k.npy", "no.npy: No such file or directory; write one"),
     ("kernel relu --input no.npy --output k.npy", "Missing option '--depth'"),
