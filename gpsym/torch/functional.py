@@ -176,7 +176,7 @@ class _FromOutput(torch.autograd.Function):
         return _WhereLinear.apply(tangent, *ctx.saved_tensors, *ctx.ends)
 
     @staticmethod
-    def vmap(info: Any, dims: tuple, x: Tensor, *numbers: float) -> tuple:
+    def vmap(info: Any, dims: tuple, x: Tensor, *numbers: float) -> tuple:  # pyright: ignore[reportIncompatibleMethodOverride]
         return _FromOutput.apply(x, *numbers), dims[0]
 
 
@@ -208,7 +208,7 @@ class _WhereLinear(torch.autograd.Function):
         return _WhereLinear.apply(tangent, *ctx.saved_tensors, *ctx.ends)
 
     @staticmethod
-    def vmap(info: Any, dims: tuple, g: Tensor, y: Tensor, *ends: float) -> tuple:
+    def vmap(info: Any, dims: tuple, g: Tensor, y: Tensor, *ends: float) -> tuple:  # pyright: ignore[reportIncompatibleMethodOverride]
         g, y = (
             t.expand(info.batch_size, *t.shape) if dim is None else t.movedim(dim, 0)
             for t, dim in zip((g, y), dims, strict=False)
