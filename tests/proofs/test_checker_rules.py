@@ -310,6 +310,11 @@ def test_hump_fails():
     assert_rejected(*nodes, below, why="another sign")
     assert_rejected(*nodes, {**below, "data": {"end": "oo", "limit": "0"}}, why="was not seen to vanish")
     assert_rejected(*nodes, shape("hump", "(2 - x)*exp(-x)", LINE, "oo", "0", (2,)), why="= 0 was not seen")
+    rises = by_form("2/x**3", LINE), increasing("-1/x**2", LINE)
+    assert_follows(*rises, shape("hump", "-1/x", LINE, "oo", "0", (1,)))
+    assert_rejected(*rises, shape("hump", "-1/x", {"x": "[0, oo)"}, "oo", "0", (1,)), why="may leave")
+    other = vanishing("exp(-x)", LINE, "oo")
+    assert_rejected(*nodes, other, shape("hump", "(x - 2)*exp(-x)", LINE, "oo", "0", (2, 3)), why="= 0 was not seen")
     closed = {"x": "[0, 1]"}
     steps = line("2*x - 1", closed)
     assert_rejected(*steps, shape("hump", "x - x**2", closed, "1", "0"), why="another sign")
