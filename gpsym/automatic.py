@@ -120,13 +120,13 @@ def _refusal(family: Activation, tau: float | None, q_star: float, demand: Deman
         f"depth {depth}" if depth else "no depth",
     ]
     if tau is not None:
-        zeros = lambdify(maps.sparsity(family))
 
         def denser(percent: int) -> Activation:
             design = edge_of_chaos(family, sparsity=percent / 100, slope=least, q_star=q_star)
             return family.subs({TAU: design.tau})
 
-        fewest, most = (100 * float(zeros(q=q_star, tau=t)) for t in (0.0, tau))
+        sparsities = (maps.sparsity(family.subs({TAU: t})) for t in (0.0, tau))
+        fewest, most = (100 * float(_at(zeros, q_star, m=1.0)) for zeros in sparsities)
         percent = _last(lambda k: safe(denser(k), demand.width), math.ceil(fewest) - 1, math.floor(most))
         ways.append(f"sparsity {percent / 100:g}" if percent >= fewest else "no lower sparsity")
     return (

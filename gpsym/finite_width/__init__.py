@@ -155,7 +155,7 @@ def finite_width(
     >>> from gpsym import edge_of_chaos
     >>> design = edge_of_chaos("cst", sparsity=0.85, slope=0.9)
     >>> round(finite_width(design, width=300, depth=100).outside_probability, 3)
-    0.69
+    0.763
     """
     require_size(width, depth, excursion)
     law = start or Start((design.q_star,))

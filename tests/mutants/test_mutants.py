@@ -44,7 +44,7 @@ def texts(source):
 
 
 def test_a_planted_mutant_is_killed_one_survives_and_one_is_stopped(module, monkeypatch):
-    monkeypatch.setattr("tests.mutants.runs.SECONDS_BESIDES", 0.5)
+    monkeypatch.setattr("tests.mutants.runs.SECONDS_BESIDES", 3.0)
     tests = suite(module)
     assert {*tests.seconds["test_planted.py"]} == {"test_planted.py::test_clipped", "test_planted.py::test_digits"}
     ends = {
