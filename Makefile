@@ -16,11 +16,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all]'
 	touch $@
 
-test: setup  ## the tests
-	$(BIN)/python -m pytest
+test: setup  ## the tests, on all cores
+	$(BIN)/python -m pytest -n auto
 
 test-deep: setup  ## the tests with many more random examples; takes long
-	GPSYM_TEST_PROFILE=deep $(BIN)/python -m pytest
+	GPSYM_TEST_PROFILE=deep $(BIN)/python -m pytest -n auto
 
 mutants: setup  ## changes of the core that the tests notice; hours, or ONLY="gpsym/maps/*.py" SAMPLE=50 SEED=1
 	$(BIN)/python -m tests.mutants $(foreach only,$(ONLY),'$(only)') $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED))

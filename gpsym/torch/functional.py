@@ -176,8 +176,8 @@ class _FromOutput(torch.autograd.Function):
         return _WhereLinear.apply(tangent, *ctx.saved_tensors, *ctx.ends)
 
     @staticmethod
-    def vmap(info: Any, dims: tuple, x: Tensor, *numbers: float) -> tuple:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return _FromOutput.apply(x, *numbers), dims[0]
+    def vmap(info: Any, in_dims: tuple, x: Tensor, *numbers: float) -> tuple:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return _FromOutput.apply(x, *numbers), in_dims[0]
 
 
 class _WhereLinear(torch.autograd.Function):
@@ -208,9 +208,9 @@ class _WhereLinear(torch.autograd.Function):
         return _WhereLinear.apply(tangent, *ctx.saved_tensors, *ctx.ends)
 
     @staticmethod
-    def vmap(info: Any, dims: tuple, g: Tensor, y: Tensor, *ends: float) -> tuple:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def vmap(info: Any, in_dims: tuple, g: Tensor, y: Tensor, *ends: float) -> tuple:  # pyright: ignore[reportIncompatibleMethodOverride]
         g, y = (
             t.expand(info.batch_size, *t.shape) if dim is None else t.movedim(dim, 0)
-            for t, dim in zip((g, y), dims, strict=False)
+            for t, dim in zip((g, y), in_dims, strict=False)
         )
         return _WhereLinear.apply(g, y, *ends), 0

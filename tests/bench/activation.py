@@ -75,6 +75,7 @@ def _network(phi: Callable[[Tensor], Tensor], x: Tensor, g: Tensor) -> None:
 
 
 def _compiled(module: nn.Module) -> Callable[[Tensor], Tensor]:
+    torch._dynamo.reset()  # it compiles a function for eight sizes at the most
     return torch.compile(module, fullgraph=True, dynamic=False)
 
 

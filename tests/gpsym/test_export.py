@@ -112,6 +112,7 @@ def test_the_exported_files_hold_no_more_than_they_need():
         text = export_text(design, "torch")
         assert needed in text
         assert ("class _FromOutput" in text) == (design.activation not in ("shifted-relu", "bent"))
+        assert ("# Elements from which on" in text) == ("LARGE = " in text)
         assert "import gpsym" not in text
         assert "from gpsym" not in text
 
@@ -146,7 +147,8 @@ def load(framework, design, monkeypatch):
 @pytest.mark.parametrize("framework", ["jax", "keras"])
 def test_activations_for_jax_and_keras_are_the_activation(framework, design, monkeypatch):
     exported = load(framework, design, monkeypatch)
-    x = np.array([*np.linspace(-9, 9, 289), *map(float, design.phi.knots), math.nan, 1e3, -1e3])
+    knots = [float(t) + step for t in design.phi.knots for step in (-1e-4, 0.0, 1e-4)]
+    x = np.array([*np.linspace(-9, 9, 289), *knots, math.nan, 1e3, -1e3])
     expected = gt.PiecewisePolynomial(design.phi)(torch.tensor(x)).numpy()
     # The same operations in the same order, up to a fused multiplication.
     np.testing.assert_allclose(exported.activation(x), expected, rtol=1e-15, atol=1e-15)
