@@ -12,7 +12,7 @@ import numpy as np
 
 from gpsym import maps
 from gpsym.design import CriticalInit
-from gpsym.finite_width import excursion_probability, finite_width
+from gpsym.finite_width import MOST_WIDTH, excursion_by_depth, excursion_probability
 from gpsym.finite_width.law import moments, units
 from gpsym.formula import Q
 from gpsym.numeric import evaluate, lambdify
@@ -21,8 +21,6 @@ __all__ = ["correlation_rate", "gradient_spread", "greatest_depth", "least_width
 
 # From here on 1 - rho follows its asymptotic law, whose next term is smaller by sqrt(1 - rho).
 _ASYMPTOTIC = 1e-4
-
-_MOST_WIDTH = 2**16
 
 
 def correlation_rate(design: CriticalInit) -> float:
@@ -84,12 +82,12 @@ def gradient_spread(design: CriticalInit) -> float:
 
 def greatest_depth(design: CriticalInit, *, width: int, risk: float, excursion: float = 2.0, most: int = 10_000) -> int:
     """The largest depth, up to `most`, whose excursion probability is at most the risk; 0 if it is none."""
-    by_depth = finite_width(design, width=width, depth=most, excursion=excursion).excursion_by_depth
+    by_depth = excursion_by_depth(design, width=width, depth=most, excursion=excursion)
     return int(np.searchsorted(by_depth, risk, side="right"))
 
 
 def least_width(design: CriticalInit, *, depth: int, risk: float, excursion: float = 2.0) -> int | None:
-    """The least width, up to 65536, whose excursion probability is at most the risk; None if none is.
+    """The least width, up to `MOST_WIDTH`, whose excursion probability is at most the risk; None if none is.
 
     Found by halving: the risk falls with the width.
     """
@@ -97,9 +95,9 @@ def least_width(design: CriticalInit, *, depth: int, risk: float, excursion: flo
     def safe(width: int) -> bool:
         return excursion_probability(design, width=width, depth=depth, excursion=excursion) <= risk
 
-    if not safe(_MOST_WIDTH):
+    if not safe(MOST_WIDTH):
         return None
-    low, high = 0, _MOST_WIDTH
+    low, high = 0, MOST_WIDTH
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if safe(middle) else (middle, high)

@@ -98,18 +98,7 @@ def fixed_points(layer: WideLayer) -> tuple[FixedPoint, ...]:
     Raises ValueError where V is the identity of a layer without q_star, and where fixed points are too close to
     tell how many they are (at a fold, closer than 1e-600).
     """
-    weights = _weights(layer)
-    gap = _gap(layer.phi, *weights)
-    target = layer.q_star if isinstance(layer, CriticalInit) and weights.exact else None
-    if gap.vanishes:
-        if target is None:
-            raise ValueError("fixed_points: need a variance map other than V(q) = q, got one that keeps every q.")
-        return (_fixed_point(layer, target, "marginal"),)
-    points = []
-    for zero in isolated_zeros(gap, target if target and _is_marginal(layer.phi) else None):
-        q = target if target and zero.low <= target <= zero.high else nearest_zero(gap, zero)
-        points.append(_fixed_point(layer, q, "marginal" if zero.double else sign_at(gap, zero.low)))
-    return tuple(points)
+    return tuple(_fixed_point(layer, q, kind) for q, kind in _search(layer)[1])
 
 
 def basin(design: CriticalInit) -> tuple[float, float | None]:
@@ -121,16 +110,34 @@ def basin(design: CriticalInit) -> tuple[float, float | None]:
 
     Raises ValueError if V decreases somewhere between the ends, and if q_star is no fixed point.
     """
-    points = [point.q for point in fixed_points(design)]
+    gap, found = _search(design)
+    points = [q for q, _ in found]
     place = next((k for k, q in enumerate(points) if abs(q - design.q_star) <= _ROUNDING * q), None)
     if place is None:
         raise ValueError(f"basin: need a fixed point as q_star, got {design.q_star}; pass one of {points}.")
-    low, high = _attracted(_gap(design.phi, *_weights(design)), points, place)
+    low, high = _attracted(gap, points, place)
     # A design's own q_star stands for the point, of which it may be a rounding.
     low = design.q_star if low == points[place] else low
     high = design.q_star if high == points[place] else high
     _require_increasing(design, low, high)
     return low, high
+
+
+def _search(layer: WideLayer) -> tuple[Even, list[tuple[float, Kind | int]]]:
+    """d of the module's docstring; and the fixed points, each with its kind if marginal, else the sign of V(q) - q left
+    of it."""
+    weights = _weights(layer)
+    gap = _gap(layer.phi, *weights)
+    target = layer.q_star if isinstance(layer, CriticalInit) and weights.exact else None
+    if gap.vanishes:
+        if target is None:
+            raise ValueError("fixed_points: need a variance map other than V(q) = q, got one that keeps every q.")
+        return gap, [(target, "marginal")]
+    found: list[tuple[float, Kind | int]] = []
+    for zero in isolated_zeros(gap, target if target and _is_marginal(layer.phi) else None):
+        q = target if target and zero.low <= target <= zero.high else nearest_zero(gap, zero)
+        found.append((q, "marginal" if zero.double else sign_at(gap, zero.low)))
+    return gap, found
 
 
 class _Weights(NamedTuple):

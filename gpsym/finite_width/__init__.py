@@ -18,7 +18,6 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from gpsym.activation import Activation
 from gpsym.design import CriticalInit
 from gpsym.finite_width.backward import gradient_moments
 from gpsym.finite_width.chain import (
@@ -33,12 +32,14 @@ from gpsym.finite_width.law import units
 from gpsym.stability import basin
 
 __all__ = [
+    "MOST_DEPTH",
+    "MOST_WIDTH",
     "QUANTILES",
     "FiniteWidth",
     "Start",
+    "excursion_by_depth",
     "excursion_probability",
     "finite_width",
-    "passing_by_depth",
     "require_size",
     "variance_distribution",
 ]
@@ -56,7 +57,7 @@ _NEGLIGIBLE = 1e-10
 # Sums of about 1e5 float64 numbers are good to this much a layer.
 _ROUNDING = 1e-13
 
-_LEAST_WIDTH, _MOST_WIDTH, _MOST_DEPTH = 1, 2**17, 10**5
+MOST_WIDTH, MOST_DEPTH = 2**17, 10**5
 
 
 @dataclass(frozen=True)
@@ -171,19 +172,18 @@ def excursion_probability(
     design: CriticalInit, *, width: int, depth: int, excursion: float = 2.0, start: Start | None = None
 ) -> float:
     """P(q_l > min(fixed point above q_star, excursion q_star) for some 1 <= l <= depth) alone, sooner and to 1e-4."""
-    require_size(width, depth, excursion)
-    end = _limits(design, excursion)[1]
-    weights = (design.sigma_w2, design.sigma_b2)
-    return float(passing_by_depth(design.phi, weights, width, depth, start or Start((design.q_star,)), end)[-1])
+    return float(excursion_by_depth(design, width=width, depth=depth, excursion=excursion, start=start)[-1])
 
 
-def passing_by_depth(
-    phi: Activation, weights: tuple[float, float], width: int, depth: int, start: Start, end: float
+def excursion_by_depth(
+    design: CriticalInit, *, width: int, depth: int, excursion: float = 2.0, start: Start | None = None
 ) -> Array:
-    """P(q_k > end for some k <= l), l = 1, ..., depth, to 1e-4, for any activation, (sigma_w2, sigma_b2) and end."""
-    ends = (min(start.variances), max(start.variances))
-    found = chain(units(phi), weights, width, ends, refinement=_COARSE, gradients=False)
-    return _passed(found, start, end, depth)
+    """`excursion_probability` for the depths 1, ..., depth."""
+    require_size(width, depth, excursion)
+    law, end = start or Start((design.q_star,)), _limits(design, excursion)[1]
+    ends, weights = (min(law.variances), max(law.variances)), (design.sigma_w2, design.sigma_b2)
+    found = chain(units(design.phi), weights, width, ends, refinement=_COARSE, gradients=False)
+    return _passed(found, law, end, depth)
 
 
 def variance_distribution(
@@ -199,7 +199,7 @@ def variance_distribution(
 
 def require_size(width: int, depth: int, excursion: float = 2.0) -> None:
     """Raise ValueError for a width, a depth or an excursion out of range."""
-    for name, value, most in (("width", width, _MOST_WIDTH), ("depth", depth, _MOST_DEPTH)):
+    for name, value, most in (("width", width, MOST_WIDTH), ("depth", depth, MOST_DEPTH)):
         if not (isinstance(value, int) and 1 <= value <= most):
             raise ValueError(f"finite_width: need a whole {name} from 1 to {most}, got {value}; pass one.")
     if not (math.isfinite(excursion) and excursion > 1):

@@ -42,6 +42,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.optimize import brentq
@@ -105,7 +106,8 @@ def largest_mixing(design: CriticalInit, *, width: int, depth: int, log_gradient
 
     if excess(1.0) <= 0:
         return 1.0
-    return float(brentq(excess, 0.0, 1.0, xtol=1e-12))  # type: ignore[arg-type]
+    root: Any = brentq(excess, 0.0, 1.0, xtol=1e-12)
+    return root
 
 
 def hermite_coefficients(f: Activation, q: float, count: int) -> np.ndarray:

@@ -143,7 +143,8 @@ def border_decay(design: CriticalInit, kernel: int) -> float:
 
     # At this kappa the outermost taps alone suffice: cosh(x) >= exp(x) / 2.
     most = math.log(kernel / design.slope) / j[-1]
-    return float(brentq(excess, 0.0, most, xtol=1e-14))  # type: ignore[arg-type]
+    root: Any = brentq(excess, 0.0, most, xtol=1e-14)
+    return root
 
 
 def _source(read: np.ndarray, size: int, padding: Padding) -> np.ndarray:
