@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-deep lint prove demo clean
+.PHONY: help setup test test-deep mutants lint prove demo clean
 
 help:  ## what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -16,11 +16,14 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all]'
 	touch $@
 
-test: setup  ## the tests
-	$(BIN)/python -m pytest
+test: setup  ## the tests, on all cores
+	$(BIN)/python -m pytest -n auto
 
 test-deep: setup  ## the tests with many more random examples; takes long
-	GPSYM_TEST_PROFILE=deep $(BIN)/python -m pytest
+	GPSYM_TEST_PROFILE=deep $(BIN)/python -m pytest -n auto
+
+mutants: setup  ## changes of the core that the tests notice; hours, or ONLY="gpsym/maps/*.py" SAMPLE=50 SEED=1
+	$(BIN)/python -m tests.mutants $(foreach only,$(ONLY),'$(only)') $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED))
 
 lint: setup  ## style and types
 	$(BIN)/ruff check .

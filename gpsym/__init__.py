@@ -7,7 +7,10 @@ numeric     formulas as functions for numpy, torch, jax, mpmath, and as code
 equality    whether two closed forms are the same
 verify      formulas against their definitions
 design      the edge of chaos at a wanted sparsity
-stability   what iterating the variance map does
+stability   what iterating the variance map does: all fixed points, the basin
+finite_width  how variances and gradients of random networks spread, and the risks
+depth_scales  how deep a design may be
+layers      residual, gated and normalised layers, convolutions near the border
 kernel      NNGP and NTK matrices of deep networks
 sklearn     those as a kernel of scikit-learn (imports scikit-learn)
 torch       activation modules, `init_`, and the kernels for GPyTorch (imports torch)

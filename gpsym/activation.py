@@ -25,12 +25,18 @@ __all__ = ["Activation", "Atom", "Distribution", "Term", "common"]
 
 
 class Term(NamedTuple):
-    """slope * clamp(x - shift, low, high), in floats; the ends may be infinite."""
+    """slope * clamp(x - shift, low, high), in floats; the ends may be infinite.
+
+    An end is closed if the slope counts there too: where the neighbour beyond it is steeper the same way.  So at every
+    knot the slopes that count add up to the number nearest to 0 between those on its sides.
+    """
 
     slope: float
     shift: float
     low: float
     high: float
+    closed_low: bool = False
+    closed_high: bool = False
 
 
 @dataclass(frozen=True)
@@ -225,24 +231,25 @@ class Activation:
 
         >>> from gpsym import clipped_relu
         >>> clipped_relu(1, 2).clamp_terms()
-        (0.0, (Term(slope=1.0, shift=1.0, low=0.0, high=2.0),))
+        (0.0, (Term(slope=1.0, shift=1.0, low=0.0, high=2.0, closed_low=False, closed_high=False),))
         """
         assert self.is_sum_of_clamps, "no sum of clamps"
-        lines = [(*piece, 0, 0)[:2] for piece in self.pieces]
+        beside = [0, *((*piece, 0, 0)[1] for piece in self.pieces), 0]
         if not self.knots:
-            ((intercept, slope),) = lines
+            (intercept, slope) = (*self.pieces[0], 0, 0)[:2]
             return float(intercept), (Term(float(slope), 0.0, -math.inf, math.inf),) if slope else ()
         flat = [k for k, piece in enumerate(self.pieces) if not piece]
         anchor = min(flat[0], len(self.knots) - 1) if flat else 0
         terms = []
         for k, (lower, upper, _) in enumerate(self.intervals):
-            slope = float(lines[k][1])
+            before, slope, after = beside[k : k + 3]
             if slope == 0:
                 continue
+            closed = (abs(slope) < abs(other) and slope * other > 0 for other in (before, after))
             right = k > anchor
             width = float(upper - lower)
             low, high = (0.0, width) if right else (-width, 0.0)
-            terms.append(Term(slope, float(lower if right else upper), low, high))
+            terms.append(Term(float(slope), float(lower if right else upper), low, high, *map(bool, closed)))
         return float(self(self.knots[anchor])), tuple(terms)
 
 

@@ -48,6 +48,7 @@ class Fold:
     q: float
 
 
+@cache
 def fold(activation: str, sparsity: float) -> Fold | None:
     """The fold of a clipped activation at a sparsity: designs of smaller slope have one fixed point, of larger three.
 
@@ -85,6 +86,7 @@ def fold(activation: str, sparsity: float) -> Fold | None:
     return Fold(slope, m, math.exp(highest(m)[0])) if slope < 1 else None
 
 
+@cache
 def flat_slope(activation: str, sparsity: float) -> float:
     """The slope V'(q*) at which V''(q*) = 0 at a sparsity; 1 at tau = 0, 0 from tau = sqrt(3 q*) on.
 

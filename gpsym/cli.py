@@ -21,7 +21,7 @@ from gpsym.activation import Activation
 from gpsym.design import CriticalInit, edge_of_chaos
 from gpsym.export import FRAMEWORKS, export_text
 from gpsym.expression import parse_activation
-from gpsym.files import read_array, write_array, write_text
+from gpsym.files import read_array, write_array, write_figure, write_text
 from gpsym.formats import FORMATS, format_formula
 from gpsym.formula import Q
 from gpsym.members import ALIASES, MEMBERS, member
@@ -86,6 +86,11 @@ _wishes = _options(
 _expression = _options(
     click.option("--expr", "expression", help="In place of ACT: an expression in x, as max(0, x - tau)."),
     click.option("--assume", multiple=True, help="With --expr: a relation of its parameters, as 'm > 0'; repeatable."),
+)
+_size = _options(
+    click.option("--width", type=int, help="Units in every layer."),
+    click.option("--depth", type=int, help="Layers after the first hidden one."),
+    click.option("--excursion", type=float, default=2.0, show_default=True, help="Multiple of q* not to be exceeded."),
 )
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -155,11 +160,74 @@ def derive(
 @cli.command("design")
 @_activation
 @_wishes
+@_size
+@click.option("--risk", type=float, default=0.01, show_default=True, help="Probability of an excursion to allow.")
 @_json
-def design_command(activation: str, as_json: bool, **wishes: Any) -> None:
-    """The initialization at the edge of chaos for a wanted sparsity (and slope)."""
-    found = _design(activation, **wishes)
-    click.echo(found.to_json() if as_json else found)
+def design_command(
+    activation: str, width: int | None, depth: int | None, excursion: float, risk: float, as_json: bool, **wishes: Any
+) -> None:
+    """The initialization at the edge of chaos for a wanted sparsity (and slope).
+
+    With a width and a depth in place of the slope: the largest slope whose networks keep the risk.
+    """
+    found = _design(activation, width=width, depth=depth, risk=risk, excursion=excursion, **wishes)
+    risks = _risks(found, width, depth, excursion) if width is not None and depth is not None else {}
+    if as_json:
+        click.echo(json.dumps(found.to_dict() | risks, indent=2))
+    else:
+        click.echo("\n".join([str(found), *(f"{name}  {value:.4g}" for name, value in risks.items())]))
+
+
+def _risks(design: CriticalInit, width: int, depth: int, excursion: float) -> dict[str, float]:
+    from gpsym.finite_width import finite_width
+
+    found = finite_width(design, width=width, depth=depth, excursion=excursion)
+    return {"escape_probability": found.escape_probability, "excursion_probability": found.excursion_probability}
+
+
+@cli.command("stability")
+@_activation
+@_wishes
+@_size
+@_json
+def stability_command(
+    activation: str, width: int | None, depth: int | None, excursion: float, as_json: bool, **wishes: Any
+) -> None:
+    """Fixed points of a design's variance map, the basin of q*, and at finite width the risk of leaving it.
+
+    escape_probability is that of a variance above the basin in one of --depth layers, excursion_probability that of
+    one above --excursion times q*, or above the basin; log_gradient_sd is the spread of log ||g||^2 from the last layer
+    to the first, and dead_probability that of g = 0.
+    """
+    from gpsym.depth_scales import correlation_rate
+    from gpsym.finite_width import finite_width
+    from gpsym.stability import basin, fixed_points
+
+    design, found = _design(activation, **wishes), None
+    if width is not None and depth is not None:
+        found = finite_width(design, width=width, depth=depth, excursion=excursion)
+    elif width is not None or depth is not None:
+        raise ValueError(f"stability: need width and depth together, got {width} and {depth}; pass both.")
+    names = ("escape_probability", "escape_by_depth", "excursion_probability", "outside_probability", "mean_exit_depth",
+             "log_gradient_mean", "log_gradient_sd", "dead_probability", "error")  # fmt: skip
+    fields = {
+        "fixed_points": [vars(point) for point in fixed_points(design)],
+        "basin": basin(design),
+        "correlation_rate": correlation_rate(design),
+        **{name: found and getattr(found, name) for name in names},
+    }
+    click.echo(json.dumps(fields, indent=2) if as_json else _stability_table(design, fields))
+
+
+def _stability_table(design: CriticalInit, fields: dict[str, Any]) -> str:
+    low, high = fields["basin"]
+    rows = [("activation", design.activation), ("basin", f"({low:.6g}, {'oo' if high is None else f'{high:.6g}'})")]
+    for point in fields["fixed_points"]:
+        shown = f"{point['q']:.6g}  V' {point['slope']:.4g}  chi_1 {point['chi_1']:.4g}  {point['kind']}"
+        rows.append(("fixed point", shown))
+    rows += [(name, f"{value:.4g}") for name, value in fields.items() if isinstance(value, float)]
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
 
 
 @cli.command()
@@ -248,6 +316,29 @@ def verify(
         fields |= {"laws": [check.to_dict() for check in law_checks]} if law_checks else {}
         click.echo(json.dumps(fields, indent=2))
     context.exit(0 if verified else 1)
+
+
+@cli.command()
+@click.argument("figure", metavar="FIGURE")
+@_activation
+@_wishes
+@click.option("--output", type=click.Path(path_type=Path), required=True, help="File to write: .png, .svg or .pdf.")
+def plot(figure: str, activation: str, output: Path, **wishes: Any) -> None:
+    """Draw a figure.
+
+    FIGURE is map, the variance map of a design with its fixed points, basin and a cobweb; or phase, which sparsities
+    and slopes have one fixed point and which three.
+    """
+    from gpsym.plot import phase_figure, variance_map_figure
+
+    if figure == "map":
+        drawn = variance_map_figure(_design(activation, **wishes))
+    elif figure == "phase":
+        drawn = phase_figure(activation)
+    else:
+        raise ValueError(f"plot: need map or phase, got {figure}; choose one.")
+    write_figure(output, drawn)
+    click.echo(f"wrote {output}")
 
 
 @cli.command()

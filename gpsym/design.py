@@ -138,6 +138,10 @@ def edge_of_chaos(
     q_star: float = 1.0,
     tau: float | None = None,
     m: float | None = None,
+    width: int | None = None,
+    depth: int | None = None,
+    risk: float = 0.01,
+    excursion: float = 2.0,
 ) -> CriticalInit:
     """The initialization at the edge of chaos at variance q_star, with all float64 digits correct.
 
@@ -146,10 +150,14 @@ def edge_of_chaos(
     slope       wanted V'(q_star) in (0, 1); for the clipped activations only.
     q_star      pre-activation variance of the hidden layers, > 0.
     tau, m      threshold and clip level, each in place of the wish that it answers to.
+    width, depth, risk, excursion
+                in place of a slope: the greatest multiple of 1/1000 at which networks of this width have a variance
+                beyond excursion x q_star, or the basin of q_star, in one of `depth` layers with at most this
+                probability (`gpsym.finite_width`).  They choose nothing where slope or m is given.
 
-    Raises ValueError for a wish out of its range, missing or one too many, and where no edge of chaos exists:
-    phi jumps, so that chi_1 is infinite, or sigma_b2 would be negative (for the named activations of Price et al.
-    and tau >= 0 it never is).
+    Raises ValueError for a wish out of its range, missing or one too many, where no slope bears the risk, with what
+    would work, and where no edge of chaos exists: phi jumps, so that chi_1 is infinite, or sigma_b2 would be negative
+    (for the named activations of Price et al. and tau >= 0 it never is).
 
     Source: the conditions are those of Price et al. 2024, section 3.
 
@@ -166,12 +174,20 @@ def edge_of_chaos(
             f"edge_of_chaos: need a continuous activation, got {family.name}, which jumps by {jump} at {knot}: so "
             "chi_1 = infinity for every sigma_w2 > 0; choose a continuous one, such as soft-threshold."
         )
+    if (width is None) != (depth is None):
+        raise ValueError(
+            f"edge_of_chaos: need width and depth together, got width = {width} and depth = {depth}; pass both."
+        )
     point = {Q: require("edge_of_chaos", {sp.Symbol("q_star", positive=True): q_star}, ()).popitem()[1]}
 
     zeros = maps.sparsity(family).expression
     least = float(precise(zeros.subs(TAU, 0), point))
     tau = _settle(family, point, TAU, tau, _Wish("sparsity", sparsity, least, True, zeros, sp.S.One))
 
+    if slope is None and m is None and M in family.parameters and width is not None and depth is not None:
+        from gpsym.automatic import Demand, largest_slope  # rests on designs itself
+
+        slope = largest_slope(family, tau, float(q_star), Demand(width, depth, risk, excursion))
     slopes, gradients = maps.slope(family).expression, maps.chi_1(family).expression
     m = _settle(family, point, M, m, _Wish("slope", slope, 0.0, False, slopes / SIGMA_W2, gradients / SIGMA_W2))
     return _critical(family, point, tau, m)

@@ -1,30 +1,36 @@
-"""A design as a file that stands on its own: Python for torch, or JSON."""
+"""A design as a file that stands on its own: Python for torch, JAX or Keras, or JSON."""
 
 from __future__ import annotations
 
-import ast
-import math
+import json
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib import resources
+from typing import Any
 
 from gpsym import maps
-from gpsym.activation import Activation, Term
-from gpsym.branches import Branch, branches
+from gpsym.activation import Activation
+from gpsym.branches import branches
 from gpsym.design import CriticalInit
 from gpsym.formula import SIGMA_W2
 from gpsym.members import member
+from gpsym.source import definitions, import_statements
 
-__all__ = ["FRAMEWORKS", "export_text"]
+__all__ = ["FRAMEWORKS", "export_text", "json_schema"]
 
 
 def export_text(design: CriticalInit, framework: str) -> str:
     """The design as the text of a file.
 
     torch  a Python module that imports torch and the standard library only: `Activation`, an nn.Module, and
-           `init_(model, generator=...)`, which draws the same numbers as `gpsym.torch.init_`.  Its docstring
-           holds the formulas that the numbers come from.
-    json   the fields of `CriticalInit.to_dict`.
+           `init_(model, generator=...)`, which draws the same numbers as `gpsym.torch.init_`.
+    jax    one that imports jax: `activation`, and `kernel_init` and `bias_init`, which make initializers as those of
+           jax.nn.initializers, for the layers of Flax among others.
+    keras  one that imports keras 3, with any backend: `activation`, `kernel_init` and `bias_init`, which make
+           initializers of keras.
+    json   the fields of `CriticalInit.to_dict`, described by `json_schema`.
+
+    The docstrings of the Python modules hold the formulas that the numbers come from.
 
     Raises ValueError for an unknown framework.
     """
@@ -33,7 +39,12 @@ def export_text(design: CriticalInit, framework: str) -> str:
     return FRAMEWORKS[framework](design)
 
 
-_TORCH = '''"""{activation} at the edge of chaos: activation and initializer for PyTorch, written by gpsym.
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of a design's JSON."""
+    return json.loads(resources.files("gpsym").joinpath("design.schema.json").read_text(encoding="utf-8"))
+
+
+_HEAD = '''"""{activation} at the edge of chaos: {what}, written by gpsym.
 
 Design
 {table}
@@ -42,49 +53,195 @@ Formulas (Z standard normal, at q = q_star)
 {formulas}
 
 Use
-    model = nn.Sequential(nn.Linear(784, 300), Activation(), nn.Linear(300, 300), Activation(), nn.Linear(300, 10))
-    init_(model, input_mean_square=1.0, generator=torch.Generator().manual_seed(0))
+{use}
 """
 
 from __future__ import annotations
 
 {imports}
-
-
-class Activation(nn.Module):
-    """{activation}, elementwise."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-{body}
-
-
-@dataclass(frozen=True)
-class _Numbers:
-    sigma_w2: float = {sigma_w2!r}
-    sigma_b2: float = {sigma_b2!r}
-    q_star: float = {q_star!r}
-
-
-DESIGN = _Numbers()
-
-
-{initializer}
+{parts}
 '''
 
 
-def _torch(design: CriticalInit) -> str:
-    imports, initializer = _initializer_source()
-    return _TORCH.format(
-        imports=imports,
+def _module(design: CriticalInit, what: str, use: str, imports: set[tuple[str, str]], parts: list[str]) -> str:
+    """The text of a Python module: a docstring, imports, and parts two blank lines apart."""
+    if any(" inf" in part for part in parts):
+        imports = imports | {("math", "inf")}
+    space = "\n\n" if parts[0].startswith(("def ", "class ", "@")) else "\n"
+    return _HEAD.format(
         activation=design.activation,
+        what=what,
         table=textwrap.indent(str(design), "    "),
         formulas=_formulas(design),
-        body=textwrap.indent(_body(design.phi), "        "),
-        sigma_w2=design.sigma_w2,
-        sigma_b2=design.sigma_b2,
-        q_star=design.q_star,
-        initializer=initializer,
+        use=textwrap.indent(use.strip(), "    "),
+        imports=import_statements(imports),
+        parts=space + "\n\n\n".join(parts),
     )
+
+
+_TORCH_USE = """
+model = nn.Sequential(nn.Linear(784, 300), Activation(), nn.Linear(300, 300), Activation(), nn.Linear(300, 10))
+init_(model, input_mean_square=1.0, generator=torch.Generator().manual_seed(0))
+"""
+
+_TORCH_ACTIVATION = '''class Activation(nn.Module):
+    """{activation}, elementwise."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """phi(x), of the shape and dtype of x."""
+        return {call}'''
+
+_TORCH_NUMBERS = """@dataclass(frozen=True)
+class _Numbers:
+    sigma_w2: float = {sigma_w2!r}
+    sigma_b2: float = {sigma_b2!r}
+    q_star: float = {q_star!r}"""
+
+
+def _torch(design: CriticalInit) -> str:
+    function, constants, call = _torch_call(design)
+    functions, imports = definitions("torch/functional.py", function) if function else ([], set())
+    initializer, more = definitions("torch/init.py", "init_")
+    imports |= more | {("torch", "nn"), ("torch", ""), ("dataclasses", "dataclass")}
+    default = [text.replace("    design: Design,\n", "    design: Design = DESIGN,\n") for text in initializer]
+    parts = [
+        *functions,
+        *filter(None, [constants]),
+        _TORCH_ACTIVATION.format(activation=design.activation, call=call),
+        _TORCH_NUMBERS.format(sigma_w2=design.sigma_w2, sigma_b2=design.sigma_b2, q_star=design.q_star),
+        "DESIGN = _Numbers()",
+        *default,
+    ]
+    return _module(design, "activation and initializer for PyTorch", _TORCH_USE, imports, parts)
+
+
+def _torch_call(design: CriticalInit) -> tuple[str, str, str]:
+    """(function of gpsym.torch.functional, constants to define, call) of what `activation_module` makes of it."""
+    thresholded = ("shifted-relu", "soft-threshold", "clipped-relu", "clipped-soft-threshold")
+    if design.is_member and design.activation in thresholded:
+        function = design.activation.replace("-", "_")
+        return function, "", f"{function}(x, {', '.join(repr(p) for p in (design.tau, design.m) if p is not None)})"
+    return ("", "", "torch.relu(x)") if design.is_member and design.activation == "relu" else _by_table(design.phi)
+
+
+def _by_table(phi: Activation) -> tuple[str, str, str]:
+    """(function of gpsym.torch.functional, its table, call) for any activation."""
+    if phi.is_sum_of_clamps:
+        offset, terms = phi.clamp_terms()
+        comment = "# slope, shift, low, high, whether the slope counts at low, at high"
+        return "piecewise_linear", f"{comment}\n{_table('TERMS', terms)}", f"piecewise_linear(x, {offset!r}, TERMS)"
+    comment = "# start, whether it belongs to the piece, end, coefficients of 1, x, x^2, ..."
+    table = f"{comment}\n{_table('BRANCHES', branches(phi))}"
+    return "piecewise_polynomial", table, "piecewise_polynomial(x, BRANCHES)"
+
+
+def _table(name: str, rows: Iterable[tuple]) -> str:
+    """An assignment of a list of tuples, in lines of their own."""
+    lines = [_literal(tuple(row), "    ") for row in rows]
+    return "\n".join([f"{name} = [", *lines, "]"]) if lines else f"{name} = []"
+
+
+def _literal(value: Any, indent: str) -> str:
+    """The value with a comma, in one line, or if that is too long its entries in lines of their own."""
+    line = f"{indent}{value!r},"
+    if len(line) <= 120 or not isinstance(value, tuple):
+        return line
+    return "\n".join([f"{indent}(", *(_literal(entry, indent + "    ") for entry in value), f"{indent}),"])
+
+
+# The same text for jax.numpy and keras.ops, which agree on these names.
+_CLAMP = '''def _clamp(x, low, high, closed_low, closed_high):
+    """min(max(x, low), high), whose gradient at an end is 1 if it is closed, else 0."""
+    x = np.where(x < low if closed_low else x <= low, low, x)
+    return np.where(x > high if closed_high else x >= high, high, x)'''
+
+_SUM_OF_CLAMPS = '''def activation(x):
+    """{activation}, elementwise; at a knot its gradient is the least in size between its slopes."""
+    y = np.full_like(x, {offset!r})
+    for slope, shift, *ends in TERMS:
+        y = y + slope * _clamp(x - shift, *ends)
+    return y'''
+
+_POLYNOMIALS = '''def activation(x):
+    """{activation}, elementwise; its gradient is that of the polynomial that holds there."""
+    y = np.zeros_like(x)
+    for start, included, end, coefficients in BRANCHES:
+        inside = _clamp(x, start, end, True, True)  # elsewhere an overflow would make a gradient of NaN
+        p = np.zeros_like(x)
+        for coefficient in reversed(coefficients):
+            p = p * inside + coefficient
+        y = np.where(x >= start if included or start == -math.inf else x > start, p, y)
+    return np.where(np.isnan(x), x, y)'''
+
+
+def _array_activation(design: CriticalInit, namespace: str) -> list[str]:
+    """Definitions of `activation` and what it needs, for a namespace like numpy's."""
+    _, constants, _ = _by_table(design.phi)
+    if design.phi.is_sum_of_clamps:
+        function = _SUM_OF_CLAMPS.format(activation=design.activation, offset=design.phi.clamp_terms()[0])
+    else:
+        function = _POLYNOMIALS.format(activation=design.activation)
+    return [constants, *(text.replace("np.", f"{namespace}.") for text in (_CLAMP, function))]
+
+
+_ROLES = '''ROLES = ("first", "hidden", "readout")
+
+
+def _variances(role, input_mean_square=1.0):
+    """(weight variance times fan-in, bias variance); the first layer's input is data with this mean of x**2."""
+    if role not in ROLES:
+        raise ValueError(f"init: need a role of {{', '.join(ROLES)}}, got {{role!r}}; choose one.")
+    if not (math.isfinite(input_mean_square) and input_mean_square > 0):
+        raise ValueError(f"init: need input_mean_square > 0, got {{input_mean_square}}; pass the mean of x**2.")
+    first = ((Q_STAR - SIGMA_B2) / input_mean_square, SIGMA_B2)
+    return {{"first": first, "hidden": (SIGMA_W2, SIGMA_B2), "readout": (1.0, 0.0)}}[role]'''
+
+_NUMBERS = """SIGMA_W2 = {sigma_w2!r}
+SIGMA_B2 = {sigma_b2!r}
+Q_STAR = {q_star!r}"""
+
+_JAX_USE = """
+hidden = flax.linen.Dense(300, kernel_init=kernel_init("hidden"), bias_init=bias_init("hidden"))
+y = activation(hidden(x))
+The kernels end in (inputs, outputs), as those of Dense and Conv; the roles are first, hidden and readout.
+"""
+
+_JAX = '''def kernel_init(role="hidden", *, input_mean_square=1.0):
+    """An initializer (key, shape, dtype) -> array of normal numbers; fan-in as jax.nn.initializers takes it."""
+    return jax.nn.initializers.variance_scaling(_variances(role, input_mean_square)[0], "fan_in", "normal")
+
+
+def bias_init(role="hidden"):
+    """An initializer (key, shape, dtype) -> array of normal numbers, zeros for the readout."""
+    return jax.nn.initializers.normal(math.sqrt(_variances(role)[1]))'''
+
+_KERAS_USE = """
+hidden = keras.layers.Dense(300, kernel_initializer=kernel_init("hidden"), bias_initializer=bias_init("hidden"))
+y = activation(hidden(x))
+The kernels end in (inputs, outputs), as those of Dense and Conv; the roles are first, hidden and readout.
+Keras draws equal numbers for equal seeds and shapes: give each layer its own seed, or none.
+"""
+
+_KERAS = '''def kernel_init(role="hidden", *, input_mean_square=1.0, seed=None):
+    """An initializer of normal numbers; fan-in as keras takes it."""
+    variance, _ = _variances(role, input_mean_square)
+    return keras.initializers.VarianceScaling(variance, "fan_in", "untruncated_normal", seed=seed)
+
+
+def bias_init(role="hidden", *, seed=None):
+    """An initializer of normal numbers, zeros for the readout."""
+    return keras.initializers.RandomNormal(0.0, math.sqrt(_variances(role)[1]), seed=seed)'''
+
+
+def _arrays(design: CriticalInit, what: str, use: str, namespace: str, initializers: str, modules: set) -> str:
+    """A file for a framework whose arrays have a namespace like numpy's."""
+    parts = [
+        _NUMBERS.format(sigma_w2=design.sigma_w2, sigma_b2=design.sigma_b2, q_star=design.q_star),
+        *_array_activation(design, namespace),
+        _ROLES.format(),
+        initializers,
+    ]
+    return _module(design, f"activation and initializers for {what}", use, {("math", ""), *modules}, parts)
 
 
 def _formulas(design: CriticalInit) -> str:
@@ -104,74 +261,11 @@ def _formulas(design: CriticalInit) -> str:
     return "\n".join(map(wrap.fill, lines))
 
 
-def _body(phi: Activation) -> str:
-    """The lines of a function of the tensor x that returns phi(x), with the numbers of `gpsym.torch`."""
-    if phi.is_sum_of_clamps:
-        return f"return {_clamps(phi)}"
-    lines = ["y = torch.zeros_like(x)"]
-    for branch in branches(phi):
-        sign = ">=" if branch.included or branch.start == -math.inf else ">"
-        lines += [*_horner(branch), f"y = torch.where(x {sign} {_number(branch.start)}, p, y)"]
-    return "\n".join([*lines, "return torch.where(x.isnan(), x, y)"])
-
-
-def _horner(branch: Branch) -> list[str]:
-    """Lines that make p the polynomial of x, on x kept within the branch: a gradient of infinity there would be NaN."""
-    if not branch.coefficients:
-        return ["p = torch.zeros_like(x)"]
-    *lower, leading = branch.coefficients
-    lines = [f"p = torch.full_like(x, {leading!r})"]
-    if lower:
-        lines.append(f"inside = torch.clamp(x, {_number(branch.start)}, {_number(branch.end)})")
-    return [*lines, *(f"p = p * inside + {coefficient!r}" for coefficient in reversed(lower))]
-
-
-def _clamps(phi: Activation) -> str:
-    """A sum of clamps as an expression in the tensor x."""
-    offset, terms = phi.clamp_terms()
-    summands = [_clamp(term) for term in terms] + ([repr(offset)] if offset else [])
-    return " + ".join(summands) or "torch.zeros_like(x)"
-
-
-def _clamp(term: Term) -> str:
-    shifted = f"x - {term.shift!r}" if term.shift > 0 else f"x + {-term.shift!r}" if term.shift else "x"
-    ends = ", ".join(map(_number, term[2:]))
-    factor = "" if term.slope == 1 else f"{term.slope!r} * "
-    return f"{factor}torch.clamp({shifted}, {ends})"
-
-
-def _number(number: float) -> str:
-    return repr(number) if math.isfinite(number) else f'float("{number}")'
-
-
-def _initializer_source() -> tuple[str, str]:
-    """(imports, code) of gpsym.torch.init and what it needs of gpsym, read as text so that no torch is needed here."""
-    folder = resources.files("gpsym").joinpath("torch")
-    texts = [folder.joinpath(f"{name}.py").read_text(encoding="utf-8") for name in _INITIALIZER]
-    bodies = (text.partition("\n__all__ = ")[2].partition("]\n")[2].strip() for text in texts)
-    code = "\n\n\n".join(bodies).replace("    design: Design,\n", "    design: Design = DESIGN,\n")
-    return _merged_imports(texts), code
-
-
-_INITIALIZER = ("sites", "drawing", "tracing", "rules", "init")  # each after those that it imports from
-
-
-def _merged_imports(texts: list[str]) -> str:
-    """One import of each module that is not gpsym's own, those of torch last."""
-    plain: set[str] = set()
-    names: dict[str, set[str]] = {}
-    for node in (node for text in texts for node in ast.parse(text).body):
-        if isinstance(node, ast.Import):
-            plain.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.module.startswith(("gpsym", "__future__")):
-            names.setdefault(node.module, set()).update(alias.name for alias in node.names)
-    lines = [f"import {name}" for name in sorted(plain)]
-    lines += [f"from {name} import {', '.join(sorted(names[name]))}" for name in sorted(names)]
-    ours = [line for line in lines if "torch" in line]
-    return "\n".join([*(line for line in lines if line not in ours), "", *ours])
-
-
 FRAMEWORKS: dict[str, Callable[[CriticalInit], str]] = {
     "torch": _torch,
+    "jax": lambda design: _arrays(
+        design, "JAX and Flax", _JAX_USE, "jnp", _JAX, {("jax", ""), ("jax", "numpy as jnp")}
+    ),
+    "keras": lambda design: _arrays(design, "Keras 3", _KERAS_USE, "ops", _KERAS, {("keras", ""), ("keras", "ops")}),
     "json": lambda design: design.to_json() + "\n",
 }

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["read_array", "write_array", "write_text"]
+__all__ = ["read_array", "write_array", "write_figure", "write_text"]
 
 
 def write_text(path: Path, text: str) -> None:
@@ -27,6 +27,17 @@ def write_array(path: Path, array: Any) -> None:
             np.save(file, array)
 
     _write(path, save)
+
+
+def write_figure(path: Path, figure: Any) -> None:
+    """Write a Matplotlib figure to `path`, whole, in the format that its name ends in; see `write_array`.
+
+    Raises ValueError for names that do not end in .png, .svg or .pdf.
+    """
+    style = path.suffix.lower()
+    if style not in (".png", ".svg", ".pdf"):
+        raise ValueError(f"output: need a name that ends in .png, .svg or .pdf, got {path.name}; choose one.")
+    _write(path, lambda temporary: figure.savefig(temporary, format=style[1:], dpi=150))
 
 
 def read_array(path: Path) -> Any:

@@ -12,6 +12,7 @@ import sympy as sp
 from gpsym.parsing import read
 
 __all__ = [
+    "ALPHA",
     "Q1",
     "Q2",
     "RHO",
@@ -39,6 +40,7 @@ M = sp.Symbol("m", positive=True)  # clip level
 SIGMA_W2 = sp.Symbol("sigma_w2", positive=True)  # weight variance times fan-in
 SIGMA_B2 = sp.Symbol("sigma_b2", nonnegative=True)  # bias variance
 A = sp.Symbol("a", real=True)  # slope left of zero
+ALPHA = sp.Symbol("alpha", positive=True)  # weight of a residual branch, up to 1
 X, Y = sp.symbols("x y", real=True)  # pre-activations
 
 

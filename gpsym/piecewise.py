@@ -234,9 +234,11 @@ def merged(f: Sequence[Any], g: Sequence[Any], precedes: Callable[[Any, Any], bo
     f, g = list(f), list(g)
     while f and g:
         if f[0] == g[0]:
+            union.append(f.pop(0))
             g.pop(0)
-        first = f if not g or g[0] in f or (f[0] not in g and precedes(f[0], g[0])) else g
-        union.append(first.pop(0))
+        else:
+            first = f if g[0] in f or (f[0] not in g and precedes(f[0], g[0])) else g
+            union.append(first.pop(0))
     return union + f + g
 
 

@@ -1,7 +1,11 @@
-"""Where the variance map of a design leads: its fixed points, and from where it returns to the target.
+"""Where the variance map of a layer leads: its fixed points, all of them, and from where it returns to the target.
 
 Iterates q, V(q), V(V(q)), ... are the pre-activation variances of the layers of a wide network.  A fixed point
 attracts them if |V'| < 1 and repels them if |V'| > 1; gradients keep their size there if chi_1 = 1.
+
+V(q) - q = E[d(sqrt(q) Z)] with d(x) = sigma_w2 (phi(x)^2 + phi(-x)^2) / 2 + sigma_b2 - x^2: so `gpsym.zeros` finds all
+fixed points for certain, and there are at most as many, with multiplicity, as d changes sign on x > 0: three for the
+clipped activations with tau >= 0.
 """
 
 from __future__ import annotations
@@ -9,25 +13,61 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from itertools import pairwise, zip_longest
+from typing import Any, Literal, NamedTuple, Protocol
 
-import numpy as np
-from scipy.optimize import brentq
+import sympy as sp
+from flint import ctx
 
 from gpsym import maps
+from gpsym.activation import Activation
 from gpsym.design import CriticalInit
-from gpsym.formula import Formula, Q
-from gpsym.numeric import evaluate, lambdify, precise
+from gpsym.formula import SIGMA_B2, SIGMA_W2, Q, exact, require
+from gpsym.numeric import evaluate
+from gpsym.numeric.balls import image
+from gpsym.zeros import Even, isolated_zeros, nearest_zero, sign_at
 
-__all__ = ["FixedPoint", "basin", "fixed_points"]
+__all__ = ["FixedPoint", "Layer", "WideLayer", "basin", "fixed_points"]
 
 Kind = Literal["attracting", "marginal", "repelling"]
 
-_DECADES = 6  # the scan reaches from 10^-6 q* to 10^6 q*
-_STEPS = 8000  # neighbours on the grid differ by 0.35 %
+# A design's own numbers are rounded to float64: so far may its q_star be from a fixed point, relatively.
+_ROUNDING = 1e-12
 
-# The variances of a design are rounded to float64, which moves V'(q*) by a few units of this size.
-_ROUNDING = 1e-14
+
+class WideLayer(Protocol):
+    """What `fixed_points` needs, such as a `gpsym.CriticalInit` or a `Layer`."""
+
+    @property
+    def phi(self) -> Activation: ...
+
+    @property
+    def sigma_w2(self) -> float: ...
+
+    @property
+    def sigma_b2(self) -> float: ...
+
+
+@dataclass(frozen=True)
+class Layer:
+    """An activation with any variances of weights and biases.
+
+    phi       the activation, with numbers for its knots; jumps are allowed.
+    sigma_w2  weight variance times fan-in, > 0.
+    sigma_b2  bias variance, >= 0.
+
+    Raises ValueError for symbols in phi and for variances out of range.
+    """
+
+    phi: Activation
+    sigma_w2: float
+    sigma_b2: float
+
+    def __post_init__(self) -> None:
+        if self.phi.parameters:
+            names = ", ".join(map(str, self.phi.parameters))
+            raise ValueError(f"Layer: need numbers for {names} of {self.phi.name}, got symbols; use subs first.")
+        require("Layer", {SIGMA_W2: self.sigma_w2, SIGMA_B2: self.sigma_b2}, ())
 
 
 @dataclass(frozen=True)
@@ -36,8 +76,9 @@ class FixedPoint:
 
     q      the variance, > 0.
     slope  V'(q).
-    chi_1  chi_1(q): above 1 inputs decorrelate and gradients grow from layer to layer.
-    kind   "attracting" for |V'(q)| < 1, "marginal" for |V'(q)| = 1, "repelling" for |V'(q)| > 1.
+    chi_1  chi_1(q): above 1 inputs decorrelate and gradients grow from layer to layer; infinite where phi jumps.
+    kind   "attracting" for |V'(q)| < 1, "repelling" for |V'(q)| > 1, "marginal" for |V'(q)| = 1: then variances
+           come back from one side alone, or V is the identity.
     """
 
     q: float
@@ -46,19 +87,18 @@ class FixedPoint:
     kind: Kind
 
 
-def fixed_points(design: CriticalInit) -> tuple[FixedPoint, ...]:
-    """The q > 0 with V(q) = q, in increasing order; q_star is always one of them, exactly and once.
+def fixed_points(layer: WideLayer) -> tuple[FixedPoint, ...]:
+    """All q > 0 with V(q) = q, in increasing order: their number is certain, and each q a float64 next to its root.
 
-    This is a scan for changes of sign on a logarithmic grid over [1e-6, 1e6] q_star with steps of 0.35 %, not
-    a proof that the count is complete: it misses fixed points outside the grid, pairs within one step of each
-    other, and double roots other than q_star.  The scan divides the root q_star out, with its multiplicity, so
-    a fixed point next to q_star is found even within a step of it.
+    Of a design at the edge of chaos the exact variances are taken, of which sigma_w2 and sigma_b2 are the rounded
+    ones, so that q_star is one of the points, exactly and once.
+    If V is the identity (ReLU at the edge of chaos) every q is fixed: a design's q_star alone is returned, as marginal.
+    q = 0, which is fixed if sigma_b2 = 0 and phi(0) = 0, does not count.
 
-    If V is the identity (ReLU at the edge of chaos) every q is fixed; q_star alone is returned, as marginal.
+    Raises ValueError where V is the identity of a layer without q_star, and where fixed points are too close to
+    tell how many they are (at a fold, closer than 1e-600).
     """
-    target = _fixed_point(design, design.q_star)
-    others = (_fixed_point(design, q) for q in _other_roots(design, target))
-    return tuple(sorted((target, *others), key=lambda point: point.q))
+    return tuple(_fixed_point(layer, q, kind) for q, kind in _search(layer)[1])
 
 
 def basin(design: CriticalInit) -> tuple[float, float | None]:
@@ -66,108 +106,128 @@ def basin(design: CriticalInit) -> tuple[float, float | None]:
 
     It ends at the nearest fixed points on both sides, and at q_star itself on a side from which it repels:
     (0, q_star) for the unclipped activations, and (q_star, q_star) for ReLU, which keeps every variance.  The
-    ends do not belong to it unless they are q_star.  Subject to what `fixed_points` may miss.
+    ends do not belong to it unless they are q_star.
 
-    Holds where V increases, as it does for every named activation with tau >= 0.
-    Raises ValueError if V decreases somewhere between the ends.
+    Raises ValueError if V decreases somewhere between the ends, and if q_star is no fixed point.
     """
-    points = fixed_points(design)
-    place = next(k for k, point in enumerate(points) if point.q == design.q_star)
-    from_left, from_right = _attracts(design, points[place])
-    below, above = (0.0, *(p.q for p in points[:place])), (*(p.q for p in points[place + 1 :]), None)
-    low = below[-1] if from_left else design.q_star
-    high = above[0] if from_right else design.q_star
+    gap, found = _search(design)
+    points = [q for q, _ in found]
+    place = next((k for k, q in enumerate(points) if abs(q - design.q_star) <= _ROUNDING * q), None)
+    if place is None:
+        raise ValueError(f"basin: need a fixed point as q_star, got {design.q_star}; pass one of {points}.")
+    low, high = _attracted(gap, points, place)
+    # A design's own q_star stands for the point, of which it may be a rounding.
+    low = design.q_star if low == points[place] else low
+    high = design.q_star if high == points[place] else high
     _require_increasing(design, low, high)
     return low, high
 
 
-def _values(design: CriticalInit, q: float) -> dict[str, float]:
-    return {"q": q, "sigma_w2": design.sigma_w2, "sigma_b2": design.sigma_b2}
+def _search(layer: WideLayer) -> tuple[Even, list[tuple[float, Kind | int]]]:
+    """d of the module's docstring; and the fixed points, each with its kind if marginal, else the sign of V(q) - q left
+    of it."""
+    weights = _weights(layer)
+    gap = _gap(layer.phi, *weights)
+    target = layer.q_star if isinstance(layer, CriticalInit) and weights.exact else None
+    if gap.vanishes:
+        if target is None:
+            raise ValueError("fixed_points: need a variance map other than V(q) = q, got one that keeps every q.")
+        return gap, [(target, "marginal")]
+    found: list[tuple[float, Kind | int]] = []
+    for zero in isolated_zeros(gap, target if target and _is_marginal(layer.phi) else None):
+        q = target if target and zero.low <= target <= zero.high else nearest_zero(gap, zero)
+        found.append((q, "marginal" if zero.double else sign_at(gap, zero.low)))
+    return gap, found
 
 
-def _fixed_point(design: CriticalInit, q: float) -> FixedPoint:
-    values = _values(design, q)
-    slope, chi_1 = (float(evaluate(quantity(design.phi), values)) for quantity in (maps.slope, maps.chi_1))
-    distance = abs(slope) - 1
-    kind: Kind = "marginal" if abs(distance) <= _ROUNDING else "attracting" if distance < 0 else "repelling"
+class _Weights(NamedTuple):
+    """The variances of a layer, exact; and whether they are those of a design rather than given floats."""
+
+    sigma_w2: sp.Expr
+    sigma_b2: sp.Expr
+    exact: bool = False
+
+
+def _weights(layer: WideLayer) -> _Weights:
+    given = _Weights(exact(layer.sigma_w2), exact(layer.sigma_b2))
+    if not isinstance(layer, CriticalInit) or layer.phi.jumps():
+        return given
+    q = exact(layer.q_star)
+    moments = (maps.chi_1(layer.phi), maps.second_moment(layer.phi))
+    at_target: list[Any] = [formula.expression.subs({Q: q, SIGMA_W2: 1}) for formula in moments]
+    gradient, second = at_target
+    edge = _Weights(1 / gradient, q - second / gradient, True)
+    with ctx.workprec(256):
+        same = all(
+            abs(float(image(number, {}).mid()) - rounded) <= 2 * math.ulp(rounded)
+            for number, rounded in ((edge.sigma_w2, layer.sigma_w2), (edge.sigma_b2, layer.sigma_b2))
+        )
+    return edge if same else given
+
+
+def _even_square(phi: Activation) -> tuple[tuple[sp.Expr, ...], tuple[tuple[sp.Expr, ...], ...]]:
+    """Knots and pieces of (phi(x)^2 + phi(-x)^2) / 2 on x > 0."""
+    square = phi**2
+    mean = (square + square.affine(-1)) * sp.Rational(1, 2)
+    return tuple(t for t in mean.knots if t > 0), mean.pieces[sum(bool(t <= 0) for t in mean.knots) :]
+
+
+def _gap(phi: Activation, sigma_w2: sp.Expr, sigma_b2: sp.Expr, _: bool) -> Even:
+    """d with V(q) - q = E[d(sqrt(q) Z)]."""
+    knots, pieces = _even_square(phi)
+    constant = (sigma_b2, sp.S.Zero, sp.S.NegativeOne)
+    return Even(
+        knots,
+        tuple(
+            tuple(sigma_w2 * c + b for c, b in zip_longest(piece, constant, fillvalue=sp.S.Zero)) for piece in pieces
+        ),
+    )
+
+
+def _is_marginal(phi: Activation) -> bool:
+    """Whether V' = chi_1 for every q: V' - chi_1 = sigma_w2 E[phi phi''] is 0 exactly."""
+    return maps.derivative_moment(phi, 0, 2).expression == 0
+
+
+def _fixed_point(layer: WideLayer, q: float, kind: Kind | int) -> FixedPoint:
+    """kind  or the sign of V(q) - q left of the point: where it is positive V' < 1."""
+    values = {"q": q, "sigma_w2": layer.sigma_w2, "sigma_b2": layer.sigma_b2}
+    slope, chi_1 = (float(evaluate(quantity(layer.phi), values)) for quantity in (maps.slope, maps.chi_1))
+    if not isinstance(kind, str):
+        kind = "attracting" if kind > 0 and slope > -1 else "repelling"
     return FixedPoint(q, slope, chi_1, kind)
 
 
-def _other_roots(design: CriticalInit, target: FixedPoint) -> Iterator[float]:
-    """The sign changes of V(q) - q other than the one at q_star, each polished to float64."""
-    grid = _grid(design)
-    gap = _on_arrays(maps.variance_map(design.phi), design, grid) - grid
-    # The signs of (V(q) - q) / (q - q_star)^order, which has no root at q_star, and of its limit there.
-    marginal = target.kind == "marginal"
-    signs = np.sign(gap) if marginal else np.sign(gap) * np.sign(grid - target.q)
-    signs[grid == target.q] = math.copysign(1, _curvature(design, target.q) if marginal else target.slope - 1)
-    for k in np.flatnonzero(signs[:-1] * signs[1:] < 0):
-        root = _root_between(design, float(grid[k]), float(grid[k + 1]))
-        if root is not None:
-            yield root
-
-
-def _grid(design: CriticalInit) -> np.ndarray:
-    """Variances around q_star, which is the middle one exactly."""
-    grid = design.q_star * np.logspace(-_DECADES, _DECADES, _STEPS + 1)
-    grid[_STEPS // 2] = design.q_star
-    return grid
-
-
-def _root_between(design: CriticalInit, low: float, high: float) -> float | None:
-    """The root of V(q) - q inside (low, high); None where the change of sign on the grid was rounding.
-
-    All digits count here: next to a tangent V(q) - q is far below the rounding of V.
-    """
-    formula = maps.variance_map(design.phi)
-
-    def gap(q: float) -> Any:
-        values = _values(design, q)
-        return precise(formula.expression - Q, {v: values[str(v)] for v in formula.variables})
-
-    # sigma_w2 and sigma_b2 are rounded: this much is missing for V(q_star) = q_star.
-    offset = gap(design.q_star)
-
-    def above(q: float) -> float:
-        return float(gap(q) - offset)
-
-    # An end at q_star is a root itself; other roots nearer to it are not resolved by float64 variances.
-    low = low * (1 + 8 * _ROUNDING) if low == design.q_star else low
-    high = high * (1 - 8 * _ROUNDING) if high == design.q_star else high
-    if above(low) * above(high) >= 0:
-        return None
-    return brentq(above, low, high, xtol=1e-300, rtol=1e-15)  # type: ignore[arg-type, return-value]
-
-
-def _on_arrays(formula: Formula, design: CriticalInit, q: np.ndarray) -> np.ndarray:
-    """The formula of the design's activation at each of the variances."""
-    values = _values(design, 0.0)
-    return lambdify(formula, "numpy")(**{str(v): q if v == Q else values[str(v)] for v in formula.variables})
-
-
-def _curvature(design: CriticalInit, q: float) -> float:
-    return float(evaluate(maps.curvature(design.phi), _values(design, q)))
-
-
-def _attracts(design: CriticalInit, target: FixedPoint) -> tuple[bool, bool]:
-    """Whether iterates from just below and from just above come to the fixed point, V' >= 0.
-
-    At a marginal one the sign of V'' decides: V(q) - q = V'' (q - q_star)^2 / 2 + ... on both sides.
-    """
-    if target.kind != "marginal":
-        return target.kind == "attracting", target.kind == "attracting"
-    bend = _curvature(design, target.q)
-    return bend > 0, bend < 0
+def _attracted(gap: Even, points: list[float], place: int) -> tuple[float, float | None]:
+    """The ends of the basin of points[place] for an increasing V: on a side from which V brings q nearer, the next."""
+    q = points[place]
+    below = points[place - 1] if place else 0.0
+    above = points[place + 1] if place + 1 < len(points) else None
+    if gap.vanishes:
+        return q, q
+    rises = sign_at(gap, (below + q) / 2) > 0
+    falls = sign_at(gap, 2 * q if above is None else (q + above) / 2) < 0
+    return below if rises else q, above if falls else q
 
 
 def _require_increasing(design: CriticalInit, low: float, high: float | None) -> None:
-    grid = _grid(design)
-    inside = grid[(low <= grid) & (grid <= (math.inf if high is None else high))]
-    slopes = _on_arrays(maps.slope(design.phi), design, inside)
-    # The rounding of V' is this fraction of its largest value at most.
-    falling = np.flatnonzero(slopes < -1e-12 * max(1.0, design.sigma_w2))
-    if falling.size:
-        raise ValueError(
-            f"basin: need a variance map that increases between its fixed points, got V' = {slopes[falling[0]]:.3g} "
-            f"at q = {inside[falling[0]]:.6g} for {design.activation}; iterate the map from the variance in question."
-        )
+    for start, end in _decreasing(design.phi):
+        left, right = max(low, start), min(math.inf if high is None else high, end)
+        if left < right:
+            raise ValueError(
+                "basin: need a variance map that increases between its fixed points, got one that decreases from "
+                f"q = {left:.6g} to {right:.6g} for {design.activation}; iterate the map from the variance in question."
+            )
+
+
+def _decreasing(phi: Activation) -> Iterator[tuple[float, float]]:
+    """The intervals on which V decreases.  2 q V'(q) / sigma_w2 = E[U S'(U)], S the even part of phi^2."""
+    knots, pieces = _even_square(phi)
+    slope = Even(knots, tuple(tuple(n * c for n, c in enumerate(piece)) for piece in pieces))
+    if slope.vanishes:
+        return
+    turns = [nearest_zero(slope, zero) for zero in isolated_zeros(slope)]
+    for start, end in pairwise((0.0, *turns, math.inf)):
+        inside = (start + end) / 2 if math.isfinite(end) else 2 * start or 1.0
+        if sign_at(slope, inside) < 0:
+            yield start, end

@@ -19,6 +19,7 @@ from proofs import (
     fold,
     instability,
     marginality,
+    residual,
     scale,
     shape,
     stability,
@@ -45,6 +46,7 @@ THEOREMS = {
         scale,
         fold,
         curvature,
+        residual,
     )
 }
 CERTIFICATES = Path(__file__).parent / "certificates"

@@ -15,7 +15,7 @@ from gpsym.numeric.precise import at_point
 from gpsym.special import BivariateTail, TailMoment
 
 if find_spec("flint") is None:
-    raise ImportError("gpsym.numeric.balls: need python-flint, got no module flint; pip install 'gpsym[proofs]'.")
+    raise ImportError("gpsym.numeric.balls: need python-flint, got no module flint; pip install python-flint.")
 
 from flint import acb, arb, ctx, fmpq
 
@@ -66,7 +66,7 @@ def image(expression: sp.Expr, box: Mapping[sp.Symbol, arb]) -> arb:
 
     >>> q = sp.Symbol("q")
     >>> image(q**2 - q, {q: arb(1, 0.125)})
-    [+/- 0.392]
+    [+/- 0.391]
     """
     return _ball(expression, dict(box))
 

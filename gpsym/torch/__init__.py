@@ -12,6 +12,7 @@ if find_spec("torch") is None:
 
 from gpsym.torch import functional
 from gpsym.torch.init import InitReport, LayerReport, Rule, Skipped, init_
+from gpsym.torch.layers import BorderScaled, Gated, Residual
 from gpsym.torch.modules import (
     ClippedReLU,
     ClippedSoftThreshold,
@@ -22,11 +23,14 @@ from gpsym.torch.modules import (
 )
 
 __all__ = [
+    "BorderScaled",
     "ClippedReLU",
     "ClippedSoftThreshold",
+    "Gated",
     "InitReport",
     "LayerReport",
     "PiecewisePolynomial",
+    "Residual",
     "Rule",
     "ShiftedReLU",
     "Skipped",

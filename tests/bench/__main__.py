@@ -8,11 +8,13 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 
-from tests.bench import accuracy, init, speed, symbolic
+from tests.bench import accuracy, activation, finite_width, init, speed, symbolic
 from tests.bench.lines import HEAD, Line
 
 BENCHES: dict[str, Callable[[argparse.Namespace], Iterable[Line]]] = {
     "accuracy": accuracy.lines,
+    "activation": activation.lines,
+    "finite-width": finite_width.lines,
     "init": init.lines,
     "speed": speed.lines,
     "symbolic": symbolic.lines,
@@ -26,10 +28,13 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one JSON list of lines, at the end")
     parser.add_argument("--timeout", type=float, default=300, help="seconds for a peer that may not finish")
     parser.add_argument("--all-peers", action="store_true", help="also those that are known to take too long")
+    parser.add_argument("--most-elements", type=int, default=10**8, help="of an activation's input")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads of an activation's kernels")
     parser.add_argument("--points", type=int, default=10**6, help="of each function whose accuracy is measured")
     parser.add_argument("--sample", type=int, default=300, help="points compared with Arb, besides corners")
     parser.add_argument("--seed", type=int, default=0, help="of the points")
-    parser.add_argument("--only", default="", help="accuracy of functions whose name contains this")
+    parser.add_argument("--only", default="", help="functions, or settings of finite-width, whose name contains this")
+    parser.add_argument("--networks", type=int, default=1000, help="of each setting of finite-width")
     parser.add_argument(
         "--neural-tangents",
         metavar="PYTHON",

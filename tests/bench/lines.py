@@ -13,9 +13,11 @@ HEAD = f"{'':<52}{'gpsym':>10}  {'aim':<12}{'':<9}{'peer':>18}{'ratio':>9}"
 _UNITS: dict[str, Callable[[float], str]] = {
     "s": lambda value: f"{value * 1000:.1f} ms" if value < 1 else f"{value:.2f} s",
     "x": lambda value: f"{value:.0f}x" if value >= 10 else f"{value:.2g}x",
+    "ratio": lambda value: f"{value:.3f}",
     "error": lambda value: f"{value:.1e}",
     "n": lambda value: f"{value:.0f}",
     "number": lambda value: f"{value:.3g}",
+    "e": lambda value: f"{value:.2f} se",
 }
 
 
@@ -24,8 +26,8 @@ class Line:
     """A measured value.
 
     what       what was measured.
-    value      in the unit "s" (seconds), "x" (a ratio), "error" (a relative one), "n" (a count) or
-              "number" (without a unit).
+    value      in the unit "s" (seconds), "x" (a ratio), "ratio" (one near 1), "error" (a relative one), "n" (a count),
+               "number" (without a unit) or "e" (standard errors).
     aim        to stay below, or above if at_least; None where there is none.
     peer       what a peer needs for the same.
     timed_out  whether the peer was stopped at that.

@@ -83,13 +83,13 @@ def test_clamp_terms_are_the_activation(name):
     offset, terms = numeric(name).clamp_terms()
     for k in range(-40, 41):
         x = k / 8
-        value = offset + sum(slope * min(max(x - shift, low), high) for slope, shift, low, high in terms)
+        value = offset + sum(slope * min(max(x - shift, low), high) for slope, shift, low, high, *_ in terms)
         assert value == pytest.approx(BY_HAND[name](x), rel=1e-15, abs=1e-16)
         assert (value == 0) == (BY_HAND[name](x) == 0)
 
 
 def test_clamp_terms_without_knots():
-    assert Activation((), ((1, 2),)).clamp_terms() == (1.0, ((2.0, 0.0, -math.inf, math.inf),))
+    assert Activation((), ((1, 2),)).clamp_terms() == (1.0, ((2.0, 0.0, -math.inf, math.inf, False, False),))
     assert Activation((), ((),)).clamp_terms() == (0.0, ())
 
 

@@ -10,8 +10,10 @@ from sympy.core.function import AppliedUndef
 
 from gpsym import __version__, edge_of_chaos, evaluate, maps, member
 from gpsym.cli import main
+from gpsym.finite_width import finite_width
 from gpsym.kernel import kernels
 from gpsym.maps import ONE_INPUT, TWO_INPUTS
+from gpsym.stability import basin, fixed_points
 from gpsym.testing import LAWS, THEOREM_LAWS, Undetermined
 
 
@@ -104,11 +106,19 @@ def test_design(capsys):
 
 def test_export(capsys, tmp_path):
     wishes = ["--sparsity", "0.85", "--slope", "0.7"]
-    for framework in ("torch", "json"):
+    for framework in ("torch", "jax", "keras", "json"):
         path = tmp_path / f"file.{framework}"
         status, _, _ = gpsym(capsys, "export", "crelu", *wishes, "--framework", framework, "--output", str(path))
         assert status == 0
         assert "clipped-relu" in path.read_text()
+
+
+@pytest.mark.parametrize(("name", "start"), [("x.png", b"\x89PNG"), ("x.svg", b"<?xml"), ("x.PDF", b"%PDF")])
+def test_plot(capsys, tmp_path, name, start):
+    output = tmp_path / name
+    assert gpsym(capsys, "plot", "map", "relu", "--output", str(output)) == (0, f"wrote {output}\n", "")
+    assert output.read_bytes().startswith(start)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_kernel(capsys, tmp_path):
@@ -233,7 +243,9 @@ BAD = [
     ("design st --sparsity 0.85 --slope 0.7", "no slope for soft-threshold"),
     ("design relu --sparsity 0.6", "no sparsity for relu, where it is always 0.5"),
     ("design relu --q-star 0", "need q_star > 0"),
-    ("export relu --framework jax --output x.py", "unknown framework 'jax'"),
+    ("export relu --framework mxnet --output x.py", "unknown framework 'mxnet'; choose from torch, jax, keras, json"),
+    ("export relu --framework torch", "Missing option '--output'"),
+    ("export hard-shrink --tau 1 --framework jax --output x.py", "so chi_1 = infinity"),
     ("export relu --framework torch --output no/such/x.py", "need an existing folder"),
     ("kernel relu --depth 1 --input no.npy --output k.npy", "no.npy: No such file or directory; write one"),
     ("kernel relu --input no.npy --output k.npy", "Missing option '--depth'"),
@@ -245,6 +257,10 @@ BAD = [
     ("verify relu --points 0", "need points >= 1"),
     ("report --output no/such/folder", "need an existing folder"),
     ("report --output . --run no-run", "config.json"),
+    ("plot relief relu --output x.png", "plot: need map or phase, got relief; choose one."),
+    ("plot map relu --output x.gif", "need a name that ends in .png, .svg or .pdf, got x.gif"),
+    ("plot map relu --output no/x.png", "need an existing folder"),
+    ("plot phase st --output x.png", "need clipped-relu or clipped-soft-threshold, got soft-threshold"),
     ("launch", "No such command 'launch'"),
     ("design relu --colour red", "No such option"),
 ]
@@ -265,3 +281,48 @@ def test_no_command_shows_the_help(capsys):
     status, out, err = gpsym(capsys)
     assert (status, out) == (2, "")
     assert "Commands:" in err
+
+
+def test_stability(capsys):
+    options = ("cst", "--sparsity", "0.85", "--slope", "0.9", "--width", "300", "--depth", "10")
+    status, out, _ = gpsym(capsys, "stability", *options, "--json")
+    assert status == 0
+    fields = json.loads(out)
+    design = edge_of_chaos("cst", sparsity=0.85, slope=0.9)
+    found = finite_width(design, width=300, depth=10)
+    assert [point["kind"] for point in fields["fixed_points"]] == ["attracting", "repelling", "attracting"]
+    assert fields["fixed_points"][1] == vars(fixed_points(design)[1])
+    assert fields["basin"] == list(basin(design))
+    assert fields["escape_by_depth"] == list(found.escape_by_depth)
+    names = ("escape_probability", "excursion_probability", "log_gradient_sd", "dead_probability")
+    assert {name: fields[name] for name in names} == {name: getattr(found, name) for name in names}
+    assert fields["correlation_rate"] == pytest.approx(0.5614622623710924, rel=1e-12)  # of test_depth_scales' formula
+    shown = gpsym(capsys, "stability", *options)[1]
+    assert re.search(r"^basin +\(0, 1\.26339\)$", shown, re.MULTILINE)
+    assert re.search(r"^excursion_probability +0\.28\d*$", shown, re.MULTILINE)
+
+
+def test_stability_without_a_size_or_an_upper_end(capsys):
+    fields = json.loads(gpsym(capsys, "stability", "crelu", "--tau", "1", "--m", "1", "--json")[1])
+    assert fields["basin"] == [0.0, None]
+    assert fields["escape_probability"] is None
+    assert "(0, oo)" in gpsym(capsys, "stability", "crelu", "--tau", "1", "--m", "1")[1]
+    assert json.loads(gpsym(capsys, "stability", "st", "--sparsity", "0.9", "--json")[1])["basin"] == [0.0, 1.0]
+
+
+def test_stability_needs_width_and_depth_together(capsys):
+    status, out, err = gpsym(capsys, "stability", "relu", "--width", "10")
+    assert (status, out) == (2, "")
+    assert err == "gpsym: stability: need width and depth together, got 10 and None; pass both.\n"
+
+
+def test_design_for_a_size(capsys):
+    size = ("--width", "300", "--depth", "10", "--risk", "0.05")
+    fields = json.loads(gpsym(capsys, "design", "crelu", "--sparsity", "0.85", *size, "--json")[1])
+    assert fields["slope"] == pytest.approx(round(fields["slope"], 3), abs=1e-15)
+    assert fields["excursion_probability"] <= 0.05
+    assert fields["escape_probability"] <= fields["excursion_probability"]
+    given = json.loads(gpsym(capsys, "design", "crelu", "--sparsity", "0.85", "--slope", "0.9", *size, "--json")[1])
+    assert given["slope"] == 0.9
+    assert given["excursion_probability"] > 0.01
+    assert "excursion_probability  0.0" in gpsym(capsys, "design", "crelu", "--sparsity", "0.85", *size)[1]

@@ -291,3 +291,8 @@ def test_lattice_of_exponents():
     ]
     index = abs(sp.Matrix(3, 3, lambda i, j: basis[i].get(j, 0)).det())
     assert index == sp.igcd(*minors)
+
+
+def test_the_root_of_a_fourth_power_is_a_square():
+    x, y = sp.symbols("x y", real=True)
+    assert equal(sp.sqrt(sp.expand((x - y) ** 4)), (x - y) ** 2) == Equal()

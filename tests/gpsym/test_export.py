@@ -1,15 +1,19 @@
 import json
 import math
+import os
 import subprocess
 import sys
+from fractions import Fraction
+from types import ModuleType, SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import gpsym.torch as gt
 from gpsym import Activation, CriticalInit, edge_of_chaos
-from gpsym.export import export_text
+from gpsym.export import export_text, json_schema
 
 DESIGNS = [
     edge_of_chaos("relu"),
@@ -24,6 +28,9 @@ DESIGNS = [
     edge_of_chaos("hard-swish"),
     edge_of_chaos(Activation((-1, 0, 2), (("3/2",), (0, "-3/2"), (0, "1/3", 0, "1/5"), ("34/15",)), name="cubic")),
 ]
+# Its polynomials have more digits than a line has room for.
+RISE = (0, *(Fraction(1, n) for n in (3, 7, 11, 13, 17)))
+LONG = edge_of_chaos(Activation((0, 1), ((), RISE, (sum(RISE),)), name="long"))
 
 # Run apart from gpsym: draws a network with each exported file and saves its weights, outputs and gradients.
 SCRIPT = """
@@ -83,19 +90,215 @@ def test_the_exported_file_shows_its_formulas(design):
         assert shown in docstring
 
 
-def test_the_exported_files_are_clean_python(folder):
+@pytest.fixture(scope="module")
+def texts(folder):
+    """The folder, with the files for the other frameworks as well."""
+    for k, design in enumerate([*DESIGNS, LONG]):
+        for framework in ("torch", "jax", "keras"):
+            (folder / f"{framework}_{k}.py").write_text(export_text(design, framework))
+    return folder
+
+
+@pytest.mark.parametrize("command", [["check"], ["format", "--check"]], ids=" ".join)
+def test_the_exported_files_are_clean_python(command, texts):
     subprocess.run(
-        [sys.executable, "-m", "ruff", "check", "--isolated", "--line-length=120", "."], cwd=folder, check=True
+        [sys.executable, "-m", "ruff", *command, "--isolated", "--line-length=120", "."], cwd=texts, check=True
     )
 
 
+def test_the_exported_files_hold_no_more_than_they_need():
+    """Nothing of gpsym's is imported, and of its definitions only those that the activation needs are there."""
+    for design, needed in zip(DESIGNS[1:6], ["relu_(", "softshrink", "hardtanh(", "softshrink", "TERMS"], strict=True):
+        text = export_text(design, "torch")
+        assert needed in text
+        assert ("class _FromOutput" in text) == (design.activation not in ("shifted-relu", "bent"))
+        assert ("# Elements from which on" in text) == ("LARGE = " in text)
+        assert "import gpsym" not in text
+        assert "from gpsym" not in text
+
+
+# JAX and Keras, with numpy in the place of their arrays: values and variances; gradients need the real ones.
+
+
+def stand_in(monkeypatch, framework):
+    """Modules under the framework's names that hold numpy and record how initializers are asked for."""
+
+    def recorded(name):
+        return lambda *arguments, **options: (name, *arguments, *options.items())
+
+    if framework == "jax":
+        initializers = SimpleNamespace(variance_scaling=recorded("scaling"), normal=recorded("normal"))
+        modules = {"jax": SimpleNamespace(numpy=np, nn=SimpleNamespace(initializers=initializers))}
+    else:
+        initializers = SimpleNamespace(VarianceScaling=recorded("scaling"), RandomNormal=recorded("normal"))
+        modules = {"keras": SimpleNamespace(ops=np, initializers=initializers)}
+    for name, module in modules.items():
+        monkeypatch.setitem(sys.modules, name, module)
+
+
+def load(framework, design, monkeypatch):
+    stand_in(monkeypatch, framework)
+    module = ModuleType("exported_for_another_framework")
+    exec(export_text(design, framework), vars(module))
+    return module
+
+
 @pytest.mark.parametrize("design", DESIGNS, ids=lambda d: d.activation)
-def test_json_is_the_design(design):
+@pytest.mark.parametrize("framework", ["jax", "keras"])
+def test_activations_for_jax_and_keras_are_the_activation(framework, design, monkeypatch):
+    exported = load(framework, design, monkeypatch)
+    knots = [float(t) + step for t in design.phi.knots for step in (-1e-4, 0.0, 1e-4)]
+    x = np.array([*np.linspace(-9, 9, 289), *knots, math.nan, 1e3, -1e3])
+    expected = gt.PiecewisePolynomial(design.phi)(torch.tensor(x)).numpy()
+    # The same operations in the same order, up to a fused multiplication.
+    np.testing.assert_allclose(exported.activation(x), expected, rtol=1e-15, atol=1e-15)
+    assert np.array_equal(exported.activation(x) == 0, expected == 0)
+    single = x.astype(np.float32)
+    assert exported.activation(single).dtype == np.float32
+
+
+def test_initializers_for_jax_and_keras_have_the_variances_of_init(monkeypatch):
+    design = DESIGNS[3]
+    first, bias = (design.q_star - design.sigma_b2) / 4, math.sqrt(design.sigma_b2)
+    jax = load("jax", design, monkeypatch)
+    assert jax.kernel_init("first", input_mean_square=4.0) == ("scaling", first, "fan_in", "normal")
+    assert jax.kernel_init() == ("scaling", design.sigma_w2, "fan_in", "normal")
+    assert jax.kernel_init("readout") == ("scaling", 1.0, "fan_in", "normal")
+    assert [jax.bias_init(role) for role in jax.ROLES] == [("normal", bias), ("normal", bias), ("normal", 0.0)]
+    keras = load("keras", design, monkeypatch)
+    scaling = ("scaling", first, "fan_in", "untruncated_normal", ("seed", 7))
+    assert keras.kernel_init("first", input_mean_square=4.0, seed=7) == scaling
+    assert keras.kernel_init()[1:3] == (design.sigma_w2, "fan_in")
+    assert keras.bias_init("readout", seed=3) == ("normal", 0.0, 0.0, ("seed", 3))
+    for exported in (jax, keras):
+        with pytest.raises(ValueError, match="need a role of first, hidden, readout, got 'last'"):
+            exported.bias_init("last")
+        with pytest.raises(ValueError, match="need input_mean_square > 0, got nan"):
+            exported.kernel_init("first", input_mean_square=math.nan)
+
+
+# Run by an interpreter that has the framework: values, gradients at knots and elsewhere, drawn variances.
+REAL = {
+    "jax": """
+import jax, jax.numpy as np
+grad = jax.vmap(jax.grad(exported.activation))
+array = lambda x: np.asarray(x, np.float32)
+draw = lambda make, shape: make(jax.random.PRNGKey(0), shape)
+check_jit = jax.jit(exported.activation)(array(x))
+""",
+    "keras": """
+import os
+os.environ.setdefault("KERAS_BACKEND", "jax")
+import jax, keras, jax.numpy as np
+grad = jax.vmap(jax.grad(exported.activation))
+array = lambda x: np.asarray(x, np.float32)
+draw = lambda make, shape: make(shape)
+dense = keras.layers.Dense(4, kernel_initializer=exported.kernel_init(seed=1), activation=exported.activation)
+dense.build((None, 3))
+check_jit = dense(np.ones((2, 3)))
+""",
+}
+FRAME = """
+import importlib, json, os, sys
+os.environ.setdefault("KERAS_BACKEND", "jax")
+exported = importlib.import_module(sys.argv[1])
+x = json.loads(sys.argv[2])
+{body}
+kernel = draw(exported.kernel_init(), (3, 3, 20, 300))
+bias = draw(exported.bias_init(), (100000,))
+print(json.dumps([exported.activation(array(x)).tolist(), grad(array(x)).tolist(),
+                  float((kernel**2).mean()) * 180, float((bias**2).mean())]))
+"""
+
+
+@pytest.mark.parametrize("framework", REAL)
+@pytest.mark.parametrize("k", [0, 3, 4, 5, 6, 8, 10], ids=lambda k: DESIGNS[k].activation)
+def test_jax_and_keras_themselves(framework, k, texts):
+    python = os.environ.get(f"GPSYM_{framework.upper()}")
+    if not python:
+        pytest.skip(f"needs an interpreter with {framework}, named by GPSYM_{framework.upper()}")
+    design = DESIGNS[k]
+    x = [*(j / 8 + 1 / 32 for j in range(-40, 41)), *map(float, map(np.float32, map(float, design.phi.knots)))]
+    done = subprocess.run(
+        [python, "-c", FRAME.format(body=REAL[framework]), f"{framework}_{k}", json.dumps(x)],
+        cwd=texts, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    values, gradients, weight, bias = json.loads(done.stdout)
+    t = torch.tensor(x, requires_grad=True)
+    y = gt.PiecewisePolynomial(design.phi)(t)
+    torch.testing.assert_close(torch.tensor(values), y.detach(), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(torch.tensor(gradients), *torch.autograd.grad(y.sum(), t), rtol=1e-6, atol=1e-6)
+    # The variance estimate of n normals has relative standard error sqrt(2 / n); four of them.
+    assert weight == pytest.approx(design.sigma_w2, rel=4 * math.sqrt(2 / 54000))
+    assert bias == pytest.approx(design.sigma_b2, rel=4 * math.sqrt(2 / 100000))
+
+
+# JSON and its schema
+
+KINDS = {"object": dict, "array": list, "string": str, "number": (int, float), "null": type(None)}
+
+
+def problems(schema, value, place="design"):
+    """Where the value breaks a schema of the keywords below; an assertion on any other keyword."""
+    known = {"$schema", "title", "description", "type", "required", "additionalProperties", "dependentRequired",
+             "properties", "items", "minItems", "minLength", "minimum", "maximum", "exclusiveMinimum"}  # fmt: skip
+    assert set(schema) <= known
+    kinds = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+    if not any(isinstance(value, KINDS[kind]) and not isinstance(value, bool) for kind in kinds):
+        yield f"{place}: type"
+    elif isinstance(value, dict):
+        yield from (f"{place}: no {name}" for name in schema["required"] if name not in value)
+        yield from (f"{place}: {name} is unknown" for name in value if name not in schema["properties"])
+        for name, others in schema["dependentRequired"].items():
+            yield from (f"{place}: {name} without {other}" for other in others if name in value and other not in value)
+        for name in set(value) & set(schema["properties"]):
+            yield from problems(schema["properties"][name], value[name], name)
+    elif isinstance(value, list | str):
+        if len(value) < max(schema.get("minItems", 0), schema.get("minLength", 0)):
+            yield f"{place}: length"
+        for entry in value if isinstance(value, list) else ():
+            yield from problems(schema["items"], entry, place)
+    elif value is not None and not (
+        schema.get("minimum", -math.inf) <= value <= schema.get("maximum", math.inf)
+        and value > schema.get("exclusiveMinimum", -math.inf)
+    ):
+        yield f"{place}: range"
+
+
+@pytest.mark.parametrize("design", DESIGNS, ids=lambda d: d.activation)
+def test_json_is_the_design_and_meets_its_schema(design):
     text = export_text(design, "json")
     assert CriticalInit.from_json(text) == design
     assert json.loads(text)["activation"] == design.activation
+    assert list(problems(json_schema(), json.loads(text))) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"sigma_w2": 0}, "sigma_w2: range"),
+        ({"m": -1.0}, "m: range"),
+        ({"sparsity": 1.5}, "sparsity: range"),
+        ({"tau": "1"}, "tau: type"),
+        ({"more": 1}, "design: more is unknown"),
+        ({"knots": ["0"]}, "design: knots without pieces"),
+        ({"knots": ["0"], "pieces": [[1]]}, "pieces: type"),
+        ({"activation": ""}, "activation: length"),
+    ],
+)
+def test_the_schema_refuses_what_is_no_design(change, problem):
+    data = DESIGNS[3].to_dict()
+    assert list(problems(json_schema(), data | change)) == [problem]
+    del data["q_star"]
+    assert list(problems(json_schema(), data)) == ["design: no q_star"]
+
+
+def test_the_schema_describes_every_field():
+    assert set(json_schema()["properties"]) == {*DESIGNS[5].to_dict()}
+    assert json_schema()["required"] == list(DESIGNS[3].to_dict())
 
 
 def test_unknown_framework():
-    with pytest.raises(ValueError, match="unknown framework 'jax'; choose from torch, json"):
-        export_text(DESIGNS[0], "jax")
+    with pytest.raises(ValueError, match="unknown framework 'mxnet'; choose from torch, jax, keras, json"):
+        export_text(DESIGNS[0], "mxnet")

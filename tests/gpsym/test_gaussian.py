@@ -205,6 +205,11 @@ def test_unequal_variances_at_the_ends():
         assert float(closed.evalf()) == pytest.approx(float(expected), rel=1e-12)
 
 
+def test_independent_variables_have_their_own_variances():
+    single = [in_core(lambda a, v=v: expectation(a, v), h) for h, v in ((relu(), V), (hard_tanh() ** 2, W))]
+    assert pair(relu(), hard_tanh() ** 2, sp.S.Zero, factor=T) == T * single[0] * single[1]
+
+
 def test_atoms_at_unequal_variances_have_no_limit():
     with pytest.raises(
         ValueError, match="need equal variances and knots in a known order for the limit of derivatives"

@@ -187,6 +187,11 @@ def test_variables_come_in_one_order():
     assert maps.sparsity(member("crelu")).variables == (Q, TAU, M)
 
 
+def test_meanings_name_the_derivative():
+    meanings = [maps.derive(member("relu"), quantity).meaning for quantity in ("slope", "curvature")]
+    assert [r"\frac{d}{dq}\," in meanings[0], r"\frac{d^2}{dq^2}\," in meanings[1]] == [True, True]
+
+
 def test_unknown_quantity():
     with pytest.raises(ValueError, match="unknown quantity 'kurtosis'; choose from variance"):
         maps.derive(member("relu"), "kurtosis")

@@ -7,8 +7,9 @@ import sys
 import numpy as np
 import pytest
 
+from gpsym.bifurcation import flat_slope, fold
 from gpsym.design import edge_of_chaos
-from gpsym.plot import Run, read_run, training_figure, variance_map_figure
+from gpsym.plot import Run, phase_figure, read_run, training_figure, variance_map_figure
 from gpsym.stability import fixed_points
 
 DESIGN = edge_of_chaos("clipped-soft-threshold", sparsity=0.85, slope=0.9)
@@ -198,3 +199,20 @@ def test_missing_matplotlib_is_said(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ImportError, match=r"plots need matplotlib; pip install gpsym\[plot\]"):
         variance_map_figure(DESIGN)
+
+
+@pytest.mark.parametrize("activation", ["clipped-relu", "clipped-soft-threshold"])
+def test_the_phase_diagram_shows_the_fold_above_the_flat_slopes(activation):
+    (axes,) = phase_figure(activation).axes
+    curves = drawn(axes)
+    (sparsity, folds), (_, flat) = curves["fold"], curves["$V''(q^*) = 0$"]
+    assert (folds >= flat).all()
+    k = int(np.argmin(np.abs(sparsity - 0.85)))
+    assert folds[k] == pytest.approx(fold(activation, sparsity[k]).slope)
+    assert flat[k] == pytest.approx(flat_slope(activation, sparsity[k]))
+    assert axes.get_xlim()[0] == (0.5 if activation == "clipped-relu" else 0.0)
+
+
+def test_other_activations_have_no_phase_diagram():
+    with pytest.raises(ValueError, match="others have no such diagram"):
+        phase_figure("relu")

@@ -4,14 +4,19 @@ import itertools
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
+import sympy as sp
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gpsym import maps
 from gpsym.activation import Activation
 from gpsym.design import CriticalInit, edge_of_chaos
 from gpsym.members import leaky_relu, member
 from gpsym.numeric import evaluate, lambdify
-from gpsym.stability import basin, fixed_points
+from gpsym.stability import Layer, basin, fixed_points
+from gpsym.testing import activations, clipped_designs, piecewise_polynomials, unclipped_designs, variances
 
 UNCLIPPED = [("shifted-relu", 0.85), ("shifted-relu", 0.6), ("soft-threshold", 0.85), ("soft-threshold", 0.3)]
 CLIPPED = list(itertools.product(("clipped-relu", "clipped-soft-threshold"), (0.5, 0.85), (0.3, 0.9)))
@@ -128,7 +133,7 @@ def test_basin_refuses_a_map_that_decreases():
     phi = Activation((0, 1, 2), ((), (0, 1), (2, -1), ()), "bump")
     design = edge_of_chaos(phi, q_star=0.1)
     assert design.sigma_b2 >= 0
-    with pytest.raises(ValueError, match=r"need a variance map that increases.*at q = .* for bump"):
+    with pytest.raises(ValueError, match=r"need a variance map that increases.*from q = 0\.899262 to inf for bump"):
         basin(design)
 
 
@@ -201,3 +206,78 @@ def test_hard_swish_is_between_linear_and_relu():
     assert target.slope == pytest.approx(1.131872678406498, rel=1e-12)
     design = edge_of_chaos("hard-swish", q_star=30.0)
     assert [point.kind for point in fixed_points(design)] == ["attracting"]
+
+
+def gaps(layer, q: np.ndarray) -> np.ndarray:
+    """V(q) / q - 1 of arrays, which share nothing with balls."""
+    formula = maps.variance_map(layer.phi)
+    values = {"q": q, "sigma_w2": layer.sigma_w2, "sigma_b2": layer.sigma_b2}
+    return lambdify(formula)(**{str(v): values[str(v)] for v in formula.variables}) / q - 1
+
+
+def assert_complete(layer) -> None:
+    """All reported are fixed points, and a scan of steps of 0.5 % from 1e-8 to 1e8 sees no other.
+
+    The number of fixed points between places whose signs are certain has the parity that they ask for, and between
+    two neighbours among the fixed points no sign but one occurs.
+    """
+    points = [point.q for point in fixed_points(layer)]
+    q = np.exp(np.linspace(math.log(1e-8), math.log(1e8), 7368))
+    gap = gaps(layer, q)
+    # Arrays are good to 1e-12 of E phi^2, which is at most |V / q - 1| + 1 of q.
+    certain = np.abs(gap) > 1e-11 * (1 + np.abs(gap))
+    for (a, s), (b, t) in itertools.pairwise(zip(q[certain], np.sign(gap[certain]), strict=True)):
+        inside = [p for p in points if a < p < b]
+        # A double zero is one point, at which no sign changes.
+        marginal = [p for p in fixed_points(layer) if p.q in inside and p.kind == "marginal"] if inside else []
+        assert (len(inside) - len(marginal)) % 2 == (s != t), f"{s} at {a}, {t} at {b}, between them {inside}"
+    for point in points:
+        distance = 1e-12 * point
+        ends = [
+            float(
+                evaluate(maps.variance_map(layer.phi), {"q": p, "sigma_w2": layer.sigma_w2, "sigma_b2": layer.sigma_b2})
+            )
+            - p
+            for p in (point - distance, point + distance)
+        ]
+        marginal = min(map(abs, ends)) < 1e-11 * point
+        assert marginal or ends[0] * ends[1] < 0, f"no fixed point at {point}"
+
+
+@given(activations(), variances(), variances())
+def test_theorem_all_fixed_points_of_piecewise_linear_layers(phi, sigma_w2, sigma_b2):
+    assert_complete(Layer(phi, sigma_w2, sigma_b2))
+
+
+@given(piecewise_polynomials(max_knots=3, max_degree=2), variances(), st.just(0.0) | variances())
+def test_theorem_all_fixed_points_of_layers_with_jumps(phi, sigma_w2, sigma_b2):
+    assert_complete(Layer(phi, sigma_w2, sigma_b2))
+
+
+@given(clipped_designs() | unclipped_designs())
+def test_theorem_all_fixed_points_of_designs(design):
+    """Theorem 7: at most three, q_star among them, exactly."""
+    points = fixed_points(design)
+    assert design.q_star in [point.q for point in points]
+    assert len(points) <= 3
+    assert_complete(design)
+
+
+@pytest.mark.parametrize(("depth", "count"), [(-1e-10, 3), (1e-10, 1), (-1e-16, 3), (1e-16, 1)])
+def test_pairs_next_to_a_fold(depth, count):
+    """sigma_b2 such that V(q) - q = -depth at its local maximum right of the middle one: far within any scan's step."""
+    design = clipped_design("clipped-soft-threshold", 0.85, 0.9)
+    _, middle, upper = fixed_points(design)
+    low = edge_of_chaos("clipped-soft-threshold", tau=design.tau, m=design.m)
+    q = np.linspace(middle.q, upper.q, 200001)
+    turn = float(q[np.argmax(gaps(low, q) * q)])
+    for _ in range(4):  # Newton's method for V'(q) = 1
+        values = {"q": turn, "sigma_w2": low.sigma_w2, "sigma_b2": low.sigma_b2}
+        slope, bend = (float(evaluate(f(low.phi), values)) for f in (maps.slope, maps.curvature))
+        turn -= (slope - 1) / bend
+    values = {"q": turn, "sigma_w2": low.sigma_w2, "sigma_b2": 0}
+    top = evaluate(maps.variance_map(low.phi), values, 40)
+    # A rational keeps what a float would round.
+    sigma_b2 = sp.Rational(turn) - sp.Rational(str(top)) - sp.Rational(str(depth))
+    layer = Layer(low.phi, low.sigma_w2, sigma_b2)
+    assert len(fixed_points(layer)) == count

@@ -310,6 +310,11 @@ def test_hump_fails():
     assert_rejected(*nodes, below, why="another sign")
     assert_rejected(*nodes, {**below, "data": {"end": "oo", "limit": "0"}}, why="was not seen to vanish")
     assert_rejected(*nodes, shape("hump", "(2 - x)*exp(-x)", LINE, "oo", "0", (2,)), why="= 0 was not seen")
+    rises = by_form("2/x**3", LINE), increasing("-1/x**2", LINE)
+    assert_follows(*rises, shape("hump", "-1/x", LINE, "oo", "0", (1,)))
+    assert_rejected(*rises, shape("hump", "-1/x", {"x": "[0, oo)"}, "oo", "0", (1,)), why="may leave")
+    other = vanishing("exp(-x)", LINE, "oo")
+    assert_rejected(*nodes, other, shape("hump", "(x - 2)*exp(-x)", LINE, "oo", "0", (2, 3)), why="= 0 was not seen")
     closed = {"x": "[0, 1]"}
     steps = line("2*x - 1", closed)
     assert_rejected(*steps, shape("hump", "x - x**2", closed, "1", "0"), why="another sign")
@@ -351,6 +356,8 @@ def test_on_boxes():
             {"x": ["2", "3"], "value": ["4", "9"]},
         )
     )
+    # Of x**2 the ball by slopes is 121/4 +- 279/4: it reaches below 0, where roots have no bounded slope.
+    assert_follows(boxes("sqrt(x**2 + 1)", {"x": "[1, 10]"}, {"x": ["1", "10"], "value": ["1", "11"]}))
 
 
 def test_on_boxes_fails():
@@ -385,6 +392,9 @@ def root(equations, variable, domain, **end):
 def test_root():
     assert_follows(root("(x**2 - 2,)", "(x,)", {"x": "[1, 2]"}))
     assert_follows(root("(x**2 - 2,)", "(x,)", {"x": "[1414/1000, 1415/1000]"}, end="3"))
+    assert_follows(root("(x**2 - 2,)", "(x,)", {"x": "[1, 2]"}, end="0"))
+    near = f"[{10**41 - 1}/{10**41}, {10**41 + 1}/{10**41}]"
+    assert_follows(root("(x - 1,)", "(x,)", {"x": near}, end="40"))
     assert_follows(root("(x**2 - a,)", "(x,)", {"x": "[1, 2]", "a": "[19/10, 21/10]"}))
     system = "(x + y - 3, erfc(x) - erfc(2*y))"
     assert_follows(root(system, "(x, y)", {"x": "[19/10, 21/10]", "y": "[9/10, 11/10]"}))
@@ -412,6 +422,7 @@ def test_root():
         ("(1/x - 1/2 + 1/x - 1/x,)", "(x,)", {"x": "[-1, 3]"}, None, "base without 0"),
         ("(x**2 - 2,)", "(x,)", {"x": "[1, 2]"}, "1/2", "number of digits"),
         ("(x**2 - 2,)", "(x,)", {"x": "[1, 2]"}, "-1", "number of digits"),
+        ("(x**2 - 2,)", "(x,)", {"x": "[1, 2]"}, "41", "number of digits from 0 to 40"),
         ("x**2 - 2", "(x,)", {"x": "[1, 2]"}, None, "need a tuple"),
         ("()", "()", {"x": "[1, 2]"}, None, "need a tuple"),
         ("(x**2 - 2,)", "(x + 1,)", {"x": "[1, 2]"}, None, "need a symbol's name"),

@@ -74,7 +74,18 @@ def test_vanishes(expression):
 
 @pytest.mark.parametrize(
     "expression",
-    [X, sp.S.One, sp.exp(X), sp.erfc(-X), sp.exp(-Y * X), sp.erfc(X) * sp.exp(X**2), X * sp.erfc(1 / X), sp.sin(X) / X],
+    [
+        X,
+        sp.S.One,
+        sp.exp(X),
+        sp.erfc(-X),
+        sp.exp(-Y * X),
+        sp.erfc(X) * sp.exp(X**2),
+        X * sp.erfc(1 / X),
+        sp.sin(X) / X,
+        sp.exp(-X / (1 + X)),  # tends to exp(-1)
+        sp.erfc(X / (1 + X)),
+    ],
 )
 def test_vanishes_refuses(expression):
     with refused("was not seen"):

@@ -56,6 +56,8 @@ def test_symbols_are_counted_from_the_ends_of_their_intervals():
     assert sign(X**2 - 4, beyond) == "?"
     assert sign(-X, domain({X: "(-oo, 0)"})) == "+"
     assert sign(X - X**2, domain({X: "[0, 1]"})) == "?"
+    assert sign(Y - 1 - X, domain({X: "(-oo, 0)", Y: "(1, 2)"})) == "+"  # from the right end and from the left one
+    assert sign(2 - Y + X, domain({X: "(0, oo)", Y: "(1, 2)"})) == "+"
 
 
 def test_what_is_defined():

@@ -242,7 +242,7 @@ def test_initializer_of_the_exported_file_is_the_one_that_runs(run, exported, fi
 
 
 def test_export_with_another_activation_is_refused(small_config, exported, tmp_path):
-    path = exported(old="return torch.clamp(", new="return 0 * torch.clamp(")
+    path = exported(old="return clipped_relu(", new="return 0 * clipped_relu(")
     with pytest.raises(ValueError, match="need an initializer for clipped-relu, got another activation"):
         train(small_config(initializer=str(path)), tmp_path / "run")
 

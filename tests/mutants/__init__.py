@@ -1,0 +1,1 @@
+"""Mutation tests of the mathematical core: `python -m tests.mutants --help`; MUTANTS.md has the results."""
