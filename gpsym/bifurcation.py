@@ -20,15 +20,17 @@ import numpy as np
 from scipy.optimize import brentq, minimize_scalar
 
 from gpsym import maps
-from gpsym.design import edge_of_chaos
+from gpsym.design import CriticalInit, edge_of_chaos
 from gpsym.formula import TAU, M
 from gpsym.members import member
 from gpsym.numeric import lambdify
 
-__all__ = ["Fold", "flat_slope", "fold"]
+__all__ = ["Fold", "barrier", "flat_slope", "fold"]
 
 # Beyond this clip level, in units of sqrt(q*), no float64 tells the slope from 1.
 _MOST_CLIP = 40.0
+# Of 1 - V', the distance from q* at which V - q is told from rounding, and no fixed point is as near.
+_NEAR = 1e-3
 # V'' > 0 for every m from here on (theorem curvature).
 _STEEP = math.sqrt(3)
 
@@ -71,7 +73,7 @@ def fold(activation: str, sparsity: float) -> Fold | None:
 
     def highest(m: float) -> tuple[float, float]:
         """(log q, V(q) - q) where that is greatest, relative to q - 1; it has one maximum beyond the dip at q*."""
-        grid = np.linspace(1e-3, math.log(1e6), 2000)
+        grid = np.geomspace(1e-3, math.log(1e6), 300)
         k = int(np.argmax(excess(grid, m) / np.expm1(grid)))
         low, high = grid[max(k - 1, 0)], grid[min(k + 1, len(grid) - 1)]
         found = minimize_scalar(
@@ -100,6 +102,24 @@ def flat_slope(activation: str, sparsity: float) -> float:
     curvature = _function(maps.curvature, activation)
     m: Any = brentq(lambda m: curvature(q=1.0, tau=tau, m=m, sigma_w2=1.0), 1e-9, _MOST_CLIP, xtol=1e-15)
     return _slope(activation, tau, m)
+
+
+def barrier(design: CriticalInit, sparsity: float) -> float | None:
+    """The repelling fixed point above q* of a clipped design of this sparsity; None below the fold.
+
+    In floats, and so faster than `gpsym.stability.basin`, which is certain.
+    """
+    born = fold(design.activation, sparsity)
+    if born is None or design.slope <= born.slope:
+        return None
+    second = _function(maps.second_moment, design.activation)
+
+    def excess(q: float) -> float:
+        return float(design.sigma_w2 * second(q=q, tau=design.tau, m=design.m) + design.sigma_b2 - q)
+
+    # It moves from the fold's double point towards q* as the slope grows.
+    root: Any = brentq(excess, design.q_star * (1 + _NEAR * (1 - design.slope)), design.q_star * born.q)
+    return root
 
 
 def _threshold(activation: str, sparsity: float) -> float:

@@ -23,7 +23,7 @@ from gpsym.export import FRAMEWORKS, export_text
 from gpsym.expression import parse_activation
 from gpsym.files import read_array, write_array, write_figure, write_text
 from gpsym.formats import FORMATS, format_formula
-from gpsym.formula import Q
+from gpsym.formula import Formula, Q
 from gpsym.members import ALIASES, MEMBERS, member
 from gpsym.verify import Check, Verified, verify_activation
 
@@ -138,6 +138,7 @@ def maps_command(
 @click.option("--quantity", required=True, help="What to derive; see below.")
 @click.option("--rho", type=float, help="Correlation -1, 0 or 1, at which quantities of two inputs are elementary.")
 @click.option("--same-variance", is_flag=True, help="Take q1 = q2 = q, as at a fixed point.")
+@click.option("--residual", is_flag=True, help="Of the layer sqrt(1 - alpha^2) h + alpha (W phi(h) + b).")
 @click.option("--format", "style", default="text", show_default=True, help=f"One of {', '.join(FORMATS)}.")
 def derive(
     activation: str | None,
@@ -146,15 +147,30 @@ def derive(
     quantity: str,
     rho: float | None,
     same_variance: bool,
+    residual: bool,
     style: str,
 ) -> None:
     """The closed form of a quantity, in q (or q1, q2, rho), the activation's parameters, sigma_w2 and sigma_b2."""
     if activation is None and expression is None:
         raise ValueError("derive: need one of ACT and --expr, got neither; pass one.")
     (phi,) = _activations("derive", [] if activation is None else [activation], expression, assume)
+    if residual:
+        if rho is not None:
+            raise ValueError("derive: need no rho with --residual, got one; leave it out and put it into the formula.")
+        click.echo(format_formula(_residual(quantity)(phi), style))
+        return
     at = {"rho": rho} if rho is not None else {}
     variances = {"variances": (Q, Q)} if same_variance else {}
     click.echo(format_formula(maps.derive(phi, quantity, **at, **variances), style))
+
+
+def _residual(quantity: str) -> Callable[[Activation], Formula]:
+    from gpsym.layers.residual import QUANTITIES
+
+    name = quantity.replace("-", "_")
+    if name not in QUANTITIES:
+        raise ValueError(f"derive: need one of {_names(QUANTITIES)} with --residual, got {quantity}; choose one.")
+    return QUANTITIES[name]
 
 
 @cli.command("design")
@@ -189,34 +205,76 @@ def _risks(design: CriticalInit, width: int, depth: int, excursion: float) -> di
 @_activation
 @_wishes
 @_size
+@click.option("--correlation", type=float, help="Of two inputs' first hidden layers, to follow with --width, --depth.")
+@click.option("--alpha", type=float, help="Of residual layers sqrt(1 - alpha^2) h + alpha (W phi(h) + b).")
 @_json
 def stability_command(
-    activation: str, width: int | None, depth: int | None, excursion: float, as_json: bool, **wishes: Any
+    activation: str,
+    width: int | None,
+    depth: int | None,
+    excursion: float,
+    correlation: float | None,
+    alpha: float | None,
+    as_json: bool,
+    **wishes: Any,
 ) -> None:
     """Fixed points of a design's variance map, the basin of q*, and at finite width the risk of leaving it.
 
     escape_probability is that of a variance above the basin in one of --depth layers, excursion_probability that of
     one above --excursion times q*, or above the basin; log_gradient_sd is the spread of log ||g||^2 from the last layer
-    to the first, and dead_probability that of g = 0.
+    to the first, and dead_probability that of g = 0.  With --alpha escapes are not known, and the spreads to leading
+    order in 1 / width.
     """
+    if (width is None) != (depth is None):
+        raise ValueError(f"stability: need width and depth together, got {width} and {depth}; pass both.")
+    if correlation is not None and (width is None or alpha is not None):
+        raise ValueError("stability: need width and depth, and no alpha, to follow a correlation; pass such.")
+    design = _design(activation, **wishes)
+    fields = _wide(design, alpha) | dict.fromkeys(_AT_WIDTH)
+    if width is not None and depth is not None:
+        fields |= _at_width(design, width, depth, excursion) if alpha is None else _mixed(design, alpha, width, depth)
+        fields |= {} if correlation is None else _pairs(design, correlation, width, depth)
+    click.echo(json.dumps(fields, indent=2) if as_json else _stability_table(design, fields))
+
+
+def _wide(design: CriticalInit, alpha: float | None) -> dict[str, Any]:
+    """What holds at every width."""
     from gpsym.depth_scales import correlation_rate
-    from gpsym.finite_width import finite_width
+    from gpsym.layers import residual
     from gpsym.stability import basin, fixed_points
 
-    design, found = _design(activation, **wishes), None
-    if width is not None and depth is not None:
-        found = finite_width(design, width=width, depth=depth, excursion=excursion)
-    elif width is not None or depth is not None:
-        raise ValueError(f"stability: need width and depth together, got {width} and {depth}; pass both.")
-    names = ("escape_probability", "escape_by_depth", "excursion_probability", "outside_probability", "mean_exit_depth",
-             "log_gradient_mean", "log_gradient_sd", "dead_probability", "error")  # fmt: skip
-    fields = {
-        "fixed_points": [vars(point) for point in fixed_points(design)],
+    points = fixed_points(design) if alpha is None else residual.fixed_points(design, alpha)
+    return {
+        "fixed_points": [vars(point) for point in points],
         "basin": basin(design),
-        "correlation_rate": correlation_rate(design),
-        **{name: found and getattr(found, name) for name in names},
+        "correlation_rate": correlation_rate(design) * (1 if alpha is None else alpha**2),
     }
-    click.echo(json.dumps(fields, indent=2) if as_json else _stability_table(design, fields))
+
+
+_AT_WIDTH = (  # None unless asked for; escapes of residual layers are not known
+    "escape_probability", "escape_by_depth", "excursion_probability", "outside_probability", "mean_exit_depth",
+    "log_gradient_mean", "log_gradient_sd", "dead_probability", "error",
+)  # fmt: skip
+
+
+def _at_width(design: CriticalInit, width: int, depth: int, excursion: float) -> dict[str, Any]:
+    from gpsym.finite_width import finite_width
+
+    found = finite_width(design, width=width, depth=depth, excursion=excursion)
+    return {name: getattr(found, name) for name in _AT_WIDTH}
+
+
+def _mixed(design: CriticalInit, alpha: float, width: int, depth: int) -> dict[str, Any]:
+    from gpsym.layers.fluctuation import spread
+
+    return vars(spread(design, alpha=alpha, width=width, depth=depth))
+
+
+def _pairs(design: CriticalInit, correlation: float, width: int, depth: int) -> dict[str, Any]:
+    from gpsym.finite_width.correlation import correlation_spread
+
+    found = correlation_spread(design, width=width, depth=depth, correlation=correlation)
+    return {"correlation_by_depth": found.correlation.tolist(), "correlation_sd_by_depth": found.sd.tolist()}
 
 
 def _stability_table(design: CriticalInit, fields: dict[str, Any]) -> str:
@@ -225,7 +283,13 @@ def _stability_table(design: CriticalInit, fields: dict[str, Any]) -> str:
     for point in fields["fixed_points"]:
         shown = f"{point['q']:.6g}  V' {point['slope']:.4g}  chi_1 {point['chi_1']:.4g}  {point['kind']}"
         rows.append(("fixed point", shown))
-    rows += [(name, f"{value:.4g}") for name, value in fields.items() if isinstance(value, float)]
+    # Of a list by depth the last number.
+    last = {name: value[-1] if name.endswith("_by_depth") and value else value for name, value in fields.items()}
+    rows += [
+        (name.removesuffix("_by_depth"), f"{value:.4g}")
+        for name, value in last.items()
+        if isinstance(value, float) and name != "escape_by_depth"
+    ]
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
 
@@ -322,21 +386,35 @@ def verify(
 @click.argument("figure", metavar="FIGURE")
 @_activation
 @_wishes
+@_size
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="File to write: .png, .svg or .pdf.")
-def plot(figure: str, activation: str, output: Path, **wishes: Any) -> None:
+def plot(
+    figure: str,
+    activation: str,
+    width: int | None,
+    depth: int | None,
+    excursion: float,
+    output: Path,
+    **wishes: Any,
+) -> None:
     """Draw a figure.
 
-    FIGURE is map, the variance map of a design with its fixed points, basin and a cobweb; or phase, which sparsities
-    and slopes have one fixed point and which three.
+    FIGURE is map, the variance map of a design with its fixed points, basin and a cobweb; phase, which sparsities and
+    slopes have one fixed point and which three, and with --width and --depth the risk of an excursion; or spread, the
+    variance of networks of a width layer by layer, computed and simulated.
     """
-    from gpsym.plot import phase_figure, variance_map_figure
+    from gpsym.plot import phase_figure, spread_figure, variance_map_figure
 
     if figure == "map":
         drawn = variance_map_figure(_design(activation, **wishes))
     elif figure == "phase":
-        drawn = phase_figure(activation)
+        drawn = phase_figure(activation, width=width, depth=depth, excursion=excursion)
+    elif figure == "spread":
+        if width is None or depth is None:
+            raise ValueError(f"plot: need width and depth for spread, got {width} and {depth}; pass both.")
+        drawn = spread_figure(_design(activation, **wishes), width=width, depth=depth, excursion=excursion)
     else:
-        raise ValueError(f"plot: need map or phase, got {figure}; choose one.")
+        raise ValueError(f"plot: need map, phase or spread, got {figure}; choose one.")
     write_figure(output, drawn)
     click.echo(f"wrote {output}")
 

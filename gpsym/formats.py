@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from functools import partial
 
@@ -37,7 +38,8 @@ def format_formula(formula: Formula, style: str) -> str:
 
 
 def _text(formula: Formula) -> str:
-    equation = sp.Eq(sp.Symbol(formula.name), formula.expression, evaluate=False)
+    name = re.sub(r"_(?!\d)", " ", formula.name)  # else all behind the first _ becomes a subscript
+    equation = sp.Eq(sp.Symbol(name), formula.expression, evaluate=False)
     return sp.pretty(equation, use_unicode=True, wrap_line=False)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import html
 import io
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from string import Template
@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Any
 import sympy as sp
 
 from gpsym.activation import Activation
+from gpsym.depth_scales import correlation_rate
 from gpsym.design import CriticalInit, edge_of_chaos
 from gpsym.files import write_text
+from gpsym.finite_width import excursion_probability
 from gpsym.formula import M, X
 from gpsym.maps import QUANTITIES
 from gpsym.members import MEMBERS
-from gpsym.plot import Run, read_run, training_figure, variance_map_figure
+from gpsym.plot import Run, phase_figure, read_run, spread_figure, training_figure, variance_map_figure
 from gpsym.stability import fixed_points
 from gpsym.typeset import applied, left_side, mathml
 from gpsym.verify import Check, Refuted, Verified, verify_activation
@@ -37,6 +39,8 @@ __all__ = ["SPARSIFYING", "write_report"]
 SPARSIFYING = ("relu", "shifted-relu", "soft-threshold", "clipped-relu", "clipped-soft-threshold")
 # The designs on the page: sparse, and for the clipped ones well below the marginal slope 1.
 _SPARSITY, _SLOPE = 0.85, 0.7
+# The networks of the section on finite width, and the sparsities of its steepest designs.
+_WIDTH, _DEPTH, _SPARSITIES = 300, 100, (0.85, 0.9, 0.95)
 # The checks on the page: enough to see a wrong formula, and done in seconds.
 _DIGITS, _POINTS = 30, 5
 
@@ -90,11 +94,13 @@ def _polynomial(coefficients: Sequence[sp.Expr]) -> str:
 
 def _page(run: Run | None) -> str:
     sections = {name: _activation_section(MEMBERS[name]()) for name in SPARSIFYING}
+    sections["finite width"] = _finite_width_section()
     sections["verification"] = _verification_section()
     if run is not None:
         sections["training"] = _training_section(run)
-    contents = (f'<li><a href="#{name}">{name}</a></li>' for name in sections)
-    bodies = (f'<section id="{name}"><h2>{name}</h2>\n{body}</section>' for name, body in sections.items())
+    places = {name: name.replace(" ", "-") for name in sections}
+    contents = (f'<li><a href="#{place}">{name}</a></li>' for name, place in places.items())
+    bodies = (f'<section id="{places[name]}"><h2>{name}</h2>\n{body}</section>' for name, body in sections.items())
     template = resources.files("gpsym").joinpath("report.html").read_text(encoding="utf-8")
     return Template(template).substitute(contents="\n".join(contents), sections="\n".join(bodies))
 
@@ -138,6 +144,59 @@ def _fixed_point_table(design: CriticalInit) -> str:
     rows = [tuple(map(_shown, (p.q, p.kind, p.slope, p.chi_1))) for p in fixed_points(design)]
     heads = ("fixed point <i>q</i>", "kind", "<i>V′(q)</i>", "<i>χ</i><sub>1</sub><i>(q)</i>")
     return _table(heads, rows)
+
+
+def _finite_width_section() -> str:
+    clipped = [name for name in SPARSIFYING if M in MEMBERS[name]().parameters]
+    size = f"width {_WIDTH} and depth {_DEPTH}"
+    return (
+        "<p>At finite width the variance wanders around <i>q*</i>. An excursion is a layer beyond twice <i>q*</i>, or "
+        f"beyond the fixed point that ends its basin, in a network of {size} that starts at <i>q*</i>. All risks "
+        "are computed from the law of the layers, not sampled; the circles are simulated networks.</p>\n"
+        + "\n".join(map(_risk_part, clipped))
+        + "<h3>What <i>q*</i> changes, and what it cannot</h3>\n<p>Scaling <i>q*</i> by <i>c</i>² scales <i>τ</i>, "
+        "<i>m</i>, the activations and the gradients by the weights behind them by <i>c</i>. The rest depends on "
+        f"<i>τ/√q*</i> and <i>m/√q*</i> alone; as computed for each <i>q*</i>:</p>\n{_q_star_table(clipped[0])}"
+    )
+
+
+def _risk_part(name: str) -> str:
+    """The plane of designs, the spread of one, and the steepest designs that keep the risk of an activation."""
+    size = {"width": _WIDTH, "depth": _DEPTH}
+    plane = _inline_svg(phase_figure(name, **size), f"phase-{name}", f"Plane of sparsity and slope of {name}: "
+                        "number of fixed points, and contours of the risk of an excursion.")  # fmt: skip
+    design = edge_of_chaos(name, sparsity=_SPARSITY, slope=_SLOPE)
+    spread = _inline_svg(spread_figure(design, **size), f"spread-{name}", f"Quantiles of the variance of {name} "
+                         "by layer, and the risk, computed and simulated.")  # fmt: skip
+    steepest = [edge_of_chaos(name, sparsity=sparsity, **size) for sparsity in _SPARSITIES]
+    rows = [
+        tuple(map(_shown, (d.sparsity, d.slope, d.tau, d.m, d.sigma_w2, d.sigma_b2, correlation_rate(d))))
+        for d in steepest
+    ]
+    heads = ("sparsity", "<i>V′(q*)</i>", "<i>τ</i>", "<i>m</i>", "<i>σ<sub>w</sub>²</i>", "<i>σ<sub>b</sub>²</i>",
+             "<i>A</i>, pace at which inputs merge")  # fmt: skip
+    return (
+        f"<h3>{name}: designs and risks</h3>\n{plane}\n{spread}\n"
+        f"<p>The steepest designs whose risk is at most 1 %:</p>\n{_table(heads, rows)}\n"
+    )
+
+
+def _q_star_table(name: str) -> str:
+    """Quantities of one design at several q*, a column each."""
+    designs = [edge_of_chaos(name, sparsity=_SPARSITY, slope=_SLOPE, q_star=q_star) for q_star in (0.25, 1.0, 4.0)]
+    quantities: dict[str, Callable[[CriticalInit], Any]] = {
+        "<i>τ</i>": lambda d: d.tau,
+        "<i>m</i>": lambda d: d.m,
+        "<i>σ<sub>b</sub>²</i>": lambda d: d.sigma_b2,
+        "E <i>φ</i>², mean square of the outputs": lambda d: (d.q_star - d.sigma_b2) / d.sigma_w2,
+        "<i>σ<sub>w</sub>²</i>": lambda d: d.sigma_w2,
+        "sparsity": lambda d: d.sparsity,
+        "<i>V′(q*)</i>": lambda d: d.slope,
+        "<i>A</i>": correlation_rate,
+        "risk of an excursion": lambda d: excursion_probability(d, width=_WIDTH, depth=_DEPTH),
+    }
+    heads = ("", *(f"<i>q*</i> = {design.q_star:g}" for design in designs))
+    return _table(heads, [(name, *(_shown(read(d)) for d in designs)) for name, read in quantities.items()])
 
 
 def _verification_section() -> str:

@@ -190,11 +190,12 @@ def _is_marginal(phi: Activation) -> bool:
 
 
 def _fixed_point(layer: WideLayer, q: float, kind: Kind | int) -> FixedPoint:
-    """kind  or the sign of V(q) - q left of the point: where it is positive V' < 1."""
+    """kind  or the sign of V(q) - q left of the point: where it is positive V' < 1, and then the point attracts:
+    2 q V'(q) = sigma_w2 E[phi(U)^2 (Z^2 - 1)] >= -V(q), so that V' >= -1/2 at fixed points."""
     values = {"q": q, "sigma_w2": layer.sigma_w2, "sigma_b2": layer.sigma_b2}
     slope, chi_1 = (float(evaluate(quantity(layer.phi), values)) for quantity in (maps.slope, maps.chi_1))
     if not isinstance(kind, str):
-        kind = "attracting" if kind > 0 and slope > -1 else "repelling"
+        kind = "attracting" if kind > 0 else "repelling"
     return FixedPoint(q, slope, chi_1, kind)
 
 

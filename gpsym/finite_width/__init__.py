@@ -37,11 +37,13 @@ __all__ = [
     "QUANTILES",
     "FiniteWidth",
     "Start",
+    "above_by_depth",
     "excursion_by_depth",
     "excursion_probability",
     "finite_width",
     "require_size",
     "variance_distribution",
+    "variance_quantiles",
 ]
 
 Array = NDArray[np.float64]
@@ -180,7 +182,13 @@ def excursion_by_depth(
 ) -> Array:
     """`excursion_probability` for the depths 1, ..., depth."""
     require_size(width, depth, excursion)
-    law, end = start or Start((design.q_star,)), _limits(design, excursion)[1]
+    return above_by_depth(design, _limits(design, excursion)[1], width=width, depth=depth, start=start)
+
+
+def above_by_depth(design: CriticalInit, end: float, *, width: int, depth: int, start: Start | None = None) -> Array:
+    """P(q_k > end for some k <= l), l = 1, ..., depth, to 1e-4; arguments as of `finite_width`."""
+    require_size(width, depth)
+    law = start or Start((design.q_star,))
     ends, weights = (min(law.variances), max(law.variances)), (design.sigma_w2, design.sigma_b2)
     found = chain(units(design.phi), weights, width, ends, refinement=_COARSE, gradients=False)
     return _passed(found, law, end, depth)
@@ -194,7 +202,22 @@ def variance_distribution(
     law = start or Start((design.q_star,))
     found = _chain(design, width, law, _FINE)
     before = carried(found.step(), _measure(found, law), depth - 1)
-    return found.distribution(before, np.asarray(places, dtype=float))
+    return before @ found.distributions(np.asarray(places, dtype=float))
+
+
+def variance_quantiles(
+    design: CriticalInit, probabilities: Sequence[float], *, width: int, depth: int, start: Start | None = None
+) -> Array:
+    """Quantiles of q_1, ..., q_depth, (depth, probabilities); cut off at 1000 times the start.
+
+    probabilities  each in (0, 1); other arguments as of `finite_width`.
+    """
+    require_size(width, depth)
+    if not all(0 < p < 1 for p in probabilities):
+        raise ValueError(f"variance_quantiles: need probabilities in (0, 1), got {[*probabilities]}; pass such.")
+    law = start or Start((design.q_star,))
+    found = _chain(design, width, law, _FINE)
+    return _quantiles(found, _measures(found.step(), _measure(found, law), depth), probabilities)
 
 
 def require_size(width: int, depth: int, excursion: float = 2.0) -> None:
@@ -299,13 +322,24 @@ def _at(found: Chain, law: Start, limit: float | None, excursion_limit: float, d
         excursion=_passed(found, law, excursion_limit, depth),
         outside=0.0 if limit is None else float(np.clip(1 - before @ whole.step(limit).sum(axis=1), 0, 1)),
         exit=mean_exit(kept, inner_start) if limit is not None and 1 - share > _NEGLIGIBLE else None,
-        quantiles=_quantiles(whole, before),
+        quantiles=_quantiles(whole, before[None, :], QUANTILES)[0],
         settled=(mean, math.sqrt(max(float(settled @ (q - mean) ** 2), 0.0))),
         gradient=gradient,
         dead=dead,
     )
 
 
-def _quantiles(found: Chain, before: Array) -> Array:
+def _measures(step: Array, start: Array, depth: int) -> Array:
+    """start . step^l for l = 0, ..., depth - 1, (depth, size)."""
+    rows = [start]
+    while len(rows) < depth:
+        rows.append(rows[-1] @ step)
+    return np.stack(rows)
+
+
+def _quantiles(found: Chain, before: Array, probabilities: Sequence[float]) -> Array:
+    """Those one layer after each of the measures, (measures, size)."""
     places = np.geomspace(found.grid.low, found.grid.high, 2001)
-    return np.interp(QUANTILES, np.maximum.accumulate(found.distribution(before, places)), places)
+    onward = found.distributions(places)
+    risen = (np.maximum.accumulate(measure @ onward) for measure in before)
+    return np.stack([np.interp(probabilities, row, places) for row in risen])

@@ -83,12 +83,12 @@ class Chain:
         """The measure with these weights at these variances, (size,)."""
         return self.grid.measure(places[None, :], weights[None, :])[0]
 
-    def distribution(self, measure: Array, places: Array) -> Array:
-        """P(q' <= place) one layer after the measure, at increasing places."""
-        total = (measure @ self.laws.zeros) * (places >= self.least)
-        for weight, at, mass in zip(measure, self.laws.places, self.laws.every, strict=True):
+    def distributions(self, places: Array) -> Array:
+        """P(q' <= place) given q at the nodes, at increasing places, (size, places)."""
+        total = self.laws.zeros[:, None] * (places >= self.least)
+        for row, at, mass in zip(total, self.laws.places, self.laws.every, strict=True):
             # Half of a place's mass lies on either side of it.
-            total += weight * np.interp(places, at, np.cumsum(mass) - mass / 2, left=0.0, right=mass.sum())
+            row += np.interp(places, at, np.cumsum(mass) - mass / 2, left=0.0, right=mass.sum())
         return total
 
 

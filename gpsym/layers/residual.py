@@ -27,22 +27,27 @@ De and Smith 2020 and Hayou et al. 2021 (branches of size 1 / sqrt(L)).  Mixed m
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import sympy as sp
 
-from gpsym import maps
+from gpsym import maps, stability
 from gpsym.activation import Activation
 from gpsym.formula import ALPHA, RHO, Formula, Q
+from gpsym.stability import FixedPoint, WideLayer
 
 __all__ = [
+    "QUANTITIES",
     "chi_1",
     "correlation_curvature",
     "correlation_map",
     "correlation_rate",
     "correlation_slope",
     "curvature",
+    "fixed_points",
     "mixing",
     "require_alpha",
     "slope",
@@ -98,6 +103,33 @@ def correlation_curvature(activation: Activation) -> Formula:
 def correlation_rate(activation: Activation) -> Formula:
     """A_alpha = alpha^2 A; at the edge of chaos 1 - rho_l ~ (3 / (2 A_alpha))^2 / l^2."""
     return _mixed(maps.correlation_rate(activation), sp.S.Zero, r"A_\alpha(q)")
+
+
+# Under the names that `gpsym.maps.derive` has for those of plain layers.
+QUANTITIES: dict[str, Callable[[Activation], Formula]] = {
+    "variance": variance_map,
+    "slope": slope,
+    "curvature": curvature,
+    "chi_1": chi_1,
+    "correlation": correlation_map,
+    "correlation_slope": correlation_slope,
+    "correlation_curvature": correlation_curvature,
+    "correlation_rate": correlation_rate,
+}
+
+
+def fixed_points(layer: WideLayer, alpha: float) -> tuple[FixedPoint, ...]:
+    """Those of `gpsym.stability.fixed_points`, at the same variances, with V_alpha' and chi_1,alpha.
+
+    alpha  in (0, 1].
+
+    Kinds stay, as V' >= -1/2 at fixed points.  Raises ValueError as it does, and for other alpha.
+    """
+    require_alpha("fixed_points", alpha)
+    return tuple(
+        replace(point, slope=1 - alpha**2 * (1 - point.slope), chi_1=1 - alpha**2 * (1 - point.chi_1))
+        for point in stability.fixed_points(layer)
+    )
 
 
 def mixing(depth: int, plain_layers: float) -> float:

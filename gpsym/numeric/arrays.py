@@ -146,9 +146,15 @@ def require_domain(xp: Any, formula: Formula, arrays: list[Any]) -> None:
     for condition in formula.conditions:
         if condition == 1 - RHO**2:
             continue
-        value = sp.lambdify(formula.variables, condition, [{}])(*arrays)
+        value = _plain(formula.variables, condition)(*arrays)
         if (value < 0).any():
             raise ValueError(f"{formula.name}: need {condition} >= 0, got {float(value.min())}; pass such.")
+
+
+@cache
+def _plain(variables: tuple[sp.Symbol, ...], expression: sp.Expr) -> Callable[..., Any]:
+    """A polynomial expression as a function of arrays of any kind."""
+    return sp.lambdify(variables, expression, [{}])
 
 
 def with_limits(xp: Any, formula: Formula, function: Callable[..., Any], arrays: list[Any]) -> Any:

@@ -4,7 +4,8 @@ Save one with `figure.savefig("name.svg")`.  Matplotlib is imported when a figur
 """
 
 from gpsym.plot.phase import phase_figure
+from gpsym.plot.spread import spread_figure
 from gpsym.plot.training import Run, read_run, training_figure
 from gpsym.plot.variance import variance_map_figure
 
-__all__ = ["Run", "phase_figure", "read_run", "training_figure", "variance_map_figure"]
+__all__ = ["Run", "phase_figure", "read_run", "spread_figure", "training_figure", "variance_map_figure"]

@@ -3,8 +3,8 @@ import math
 import pytest
 
 from gpsym import edge_of_chaos
-from gpsym.bifurcation import flat_slope, fold
-from gpsym.stability import fixed_points
+from gpsym.bifurcation import barrier, flat_slope, fold
+from gpsym.stability import basin, fixed_points
 
 CLIPPED = ("clipped-relu", "clipped-soft-threshold")
 
@@ -45,6 +45,19 @@ def test_the_ends():
     beyond = 1 - math.erfc(math.sqrt(3 / 2)) / 2 + 1e-9
     assert flat_slope("crelu", beyond) == 0
     assert 0 < flat_slope("crelu", beyond - 1e-4) < 0.01
+
+
+@pytest.mark.parametrize("name", CLIPPED)
+@pytest.mark.parametrize("share", [1e-6, 0.3, 0.99])
+def test_the_barrier_is_the_end_of_the_basin(name, share):
+    """From next to the fold to the steepest slopes, at another scale."""
+    born = fold(name, 0.9)
+    assert born is not None
+    design = edge_of_chaos(name, sparsity=0.9, slope=born.slope + share * (1 - born.slope), q_star=4.0)
+    assert barrier(design, 0.9) == pytest.approx(basin(design)[1], rel=1e-9)
+    below = edge_of_chaos(name, sparsity=0.9, slope=born.slope - 1e-6)
+    assert barrier(below, 0.9) is None
+    assert basin(below)[1] is None
 
 
 def test_other_activations_have_no_diagram():

@@ -10,8 +10,12 @@ from sympy.core.function import AppliedUndef
 
 from gpsym import __version__, edge_of_chaos, evaluate, maps, member
 from gpsym.cli import main
+from gpsym.depth_scales import correlation_rate
 from gpsym.finite_width import finite_width
+from gpsym.finite_width.correlation import correlation_spread
 from gpsym.kernel import kernels
+from gpsym.layers import residual
+from gpsym.layers.fluctuation import spread
 from gpsym.maps import ONE_INPUT, TWO_INPUTS
 from gpsym.stability import basin, fixed_points
 from gpsym.testing import LAWS, THEOREM_LAWS, Undetermined
@@ -257,7 +261,13 @@ BAD = [
     ("verify relu --points 0", "need points >= 1"),
     ("report --output no/such/folder", "need an existing folder"),
     ("report --output . --run no-run", "config.json"),
-    ("plot relief relu --output x.png", "plot: need map or phase, got relief; choose one."),
+    ("plot relief relu --output x.png", "plot: need map, phase or spread, got relief; choose one."),
+    ("plot spread relu --output x.png --width 5", "plot: need width and depth for spread, got 5 and None; pass both."),
+    ("plot phase crelu --output x.png --depth 5", "need width and depth together, got None and 5"),
+    ("stability relu --correlation 0.5", "need width and depth, and no alpha, to follow a correlation"),
+    ("stability relu --alpha 0", "need alpha in (0, 1], got 0.0"),
+    ("derive relu --residual --quantity kernel", "need one of variance, slope, curvature, chi-1, correlation"),
+    ("derive relu --residual --quantity correlation --rho 1", "need no rho with --residual, got one"),
     ("plot map relu --output x.gif", "need a name that ends in .png, .svg or .pdf, got x.gif"),
     ("plot map relu --output no/x.png", "need an existing folder"),
     ("plot phase st --output x.png", "need clipped-relu or clipped-soft-threshold, got soft-threshold"),
@@ -308,6 +318,46 @@ def test_stability_without_a_size_or_an_upper_end(capsys):
     assert fields["escape_probability"] is None
     assert "(0, oo)" in gpsym(capsys, "stability", "crelu", "--tau", "1", "--m", "1")[1]
     assert json.loads(gpsym(capsys, "stability", "st", "--sparsity", "0.9", "--json")[1])["basin"] == [0.0, 1.0]
+
+
+def test_stability_of_residual_layers(capsys):
+    options = ("crelu", "--sparsity", "0.85", "--slope", "0.7", "--width", "300", "--depth", "50", "--alpha", "0.2")
+    fields = json.loads(gpsym(capsys, "stability", *options, "--json")[1])
+    design = edge_of_chaos("crelu", sparsity=0.85, slope=0.7)
+    found = spread(design, alpha=0.2, width=300, depth=50)
+    assert fields["fixed_points"] == [vars(point) for point in residual.fixed_points(design, 0.2)]
+    assert fields["correlation_rate"] == pytest.approx(0.04 * correlation_rate(design))
+    assert (fields["log_gradient_sd"], fields["variance_sd"]) == (found.log_gradient_sd, found.variance_sd)
+    assert fields["escape_probability"] is None
+
+
+def test_stability_follows_a_correlation(capsys):
+    options = ("crelu", "--tau", "1", "--m", "1", "--width", "300", "--depth", "5", "--correlation", "0.2")
+    fields = json.loads(gpsym(capsys, "stability", *options, "--json")[1])
+    design = edge_of_chaos("crelu", tau=1.0, m=1.0)
+    found = correlation_spread(design, width=300, depth=5, correlation=0.2)
+    assert fields["correlation_by_depth"] == found.correlation.tolist()
+    assert fields["correlation_sd_by_depth"] == found.sd.tolist()
+    assert re.search(r"^correlation_sd +0\.024", gpsym(capsys, "stability", *options)[1], re.MULTILINE)
+
+
+def test_derive_of_residual_layers(capsys):
+    text = gpsym(capsys, "derive", "relu", "--quantity", "correlation-rate", "--residual")[1]
+    assert "residual correlation rate = " in text
+    sympy = gpsym(capsys, "derive", "relu", "--quantity", "slope", "--residual", "--format", "sympy")[1]
+    alpha, sigma_w2 = sp.symbols("alpha sigma_w2")
+    assert sp.expand(sp.sympify(sympy) - (1 - alpha**2 + alpha**2 * sigma_w2 / 2)) == 0
+
+
+@pytest.mark.parametrize("figure", ["spread", "phase"])
+def test_plots_of_a_size(capsys, tmp_path, monkeypatch, figure):
+    monkeypatch.setattr("gpsym.plot.phase._POINTS", 3)
+    wishes = ["--sparsity", "0.85", "--slope", "0.7"] if figure == "spread" else []
+    output = str(tmp_path / "x.svg")
+    status, out, _ = gpsym(
+        capsys, "plot", figure, "crelu", *wishes, "--width", "50", "--depth", "5", "--output", output
+    )
+    assert (status, out) == (0, f"wrote {output}\n")
 
 
 def test_stability_needs_width_and_depth_together(capsys):

@@ -10,9 +10,21 @@ from scipy.special import digamma, ndtr, polygamma
 
 from gpsym import finite_width as rooms
 from gpsym.design import CriticalInit, edge_of_chaos
-from gpsym.finite_width import FiniteWidth, Start, backward, excursion_probability, finite_width, variance_distribution
+from gpsym.finite_width import (
+    QUANTILES,
+    FiniteWidth,
+    Start,
+    above_by_depth,
+    backward,
+    excursion_by_depth,
+    excursion_probability,
+    finite_width,
+    variance_distribution,
+    variance_quantiles,
+)
 from gpsym.finite_width.grid import Grid, cut_weights
 from gpsym.finite_width.law import laws, moments, units
+from gpsym.finite_width.simulation import simulated_variances
 from gpsym.members import member
 
 CST = edge_of_chaos("cst", sparsity=0.85, slope=0.9)
@@ -255,6 +267,13 @@ def test_risk_grows_with_depth_and_bounds_where_networks_end():
     assert found.mean_exit_depth == pytest.approx(1 + survival.sum() + survival[-1] * ratio / (1 - ratio), rel=1e-6)
 
 
+def test_an_excursion_is_a_variance_above_its_end():
+    size = {"width": 100, "depth": 7}
+    end = finite_width(CST, **size).excursion_limit
+    assert np.array_equal(above_by_depth(CST, end, **size), excursion_by_depth(CST, **size))
+    assert above_by_depth(CRELU, 2.0, **size) == pytest.approx(finite_width(CRELU, **size).excursion_by_depth, abs=1e-4)
+
+
 def test_depths_compose():
     """What a spread-out start adds up to: the law after 3 layers started from that after 2 is the law after 5."""
     places = np.linspace(0.62, 4, 600)
@@ -265,6 +284,36 @@ def test_depths_compose():
     found = variance_distribution(CRELU, middle, width=100, depth=3, start=start)
     # Places 0.006 apart stand for what lies between them.
     assert found == pytest.approx(variance_distribution(CRELU, middle, width=100, depth=5), abs=2e-3)
+
+
+@pytest.mark.parametrize("name", ["crelu", "cst", "st"])
+def test_quantiles_by_depth(name):
+    """The last ones are those of `finite_width`, and the probabilities up to each are those asked for."""
+    design, size = DESIGNS[name], {"width": 100, "depth": 12}
+    quantiles = variance_quantiles(design, QUANTILES, **size)
+    assert quantiles.shape == (12, len(QUANTILES))
+    assert tuple(quantiles[-1]) == pytest.approx(finite_width(design, **size).quantiles, rel=1e-9)
+    for depth in (1, 5):
+        found = variance_distribution(design, quantiles[depth - 1], width=100, depth=depth)
+        assert found == pytest.approx(QUANTILES, abs=2e-3)  # places are 0.3 % apart
+
+
+def test_quantiles_of_probabilities_out_of_range():
+    with pytest.raises(ValueError, match=r"need probabilities in \(0, 1\), got \[0.5, 1\]"):
+        variance_quantiles(CST, [0.5, 1], width=10, depth=2)
+
+
+@pytest.mark.parametrize("name", DESIGNS)
+def test_simulated_variances_have_the_computed_law(name):
+    """Shares of 4000 networks below the computed quantiles, to four standard errors."""
+    design, size = DESIGNS[name], {"width": 64, "depth": 6}
+    sample = simulated_variances(design, networks=4000, **size)
+    for depth in (1, 6):
+        places = variance_quantiles(design, QUANTILES, **size)[depth - 1]
+        shares = (sample[depth - 1][:, None] <= places).mean(axis=0)
+        expected = variance_distribution(design, places, width=64, depth=depth)
+        error = np.sqrt(expected * (1 - expected) / 4000)
+        assert (np.abs(shares - expected) <= 4 * error + 1e-3).all()
 
 
 def test_a_spread_of_inputs_is_the_mean_over_inputs():

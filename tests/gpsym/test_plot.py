@@ -9,7 +9,8 @@ import pytest
 
 from gpsym.bifurcation import flat_slope, fold
 from gpsym.design import edge_of_chaos
-from gpsym.plot import Run, phase_figure, read_run, training_figure, variance_map_figure
+from gpsym.finite_width import excursion_probability, finite_width, variance_quantiles
+from gpsym.plot import Run, phase_figure, read_run, spread_figure, training_figure, variance_map_figure
 from gpsym.stability import fixed_points
 
 DESIGN = edge_of_chaos("clipped-soft-threshold", sparsity=0.85, slope=0.9)
@@ -201,8 +202,14 @@ def test_missing_matplotlib_is_said(monkeypatch):
         variance_map_figure(DESIGN)
 
 
+@pytest.fixture
+def coarse(monkeypatch):
+    """Phase diagrams of few designs."""
+    monkeypatch.setattr("gpsym.plot.phase._POINTS", 5)
+
+
 @pytest.mark.parametrize("activation", ["clipped-relu", "clipped-soft-threshold"])
-def test_the_phase_diagram_shows_the_fold_above_the_flat_slopes(activation):
+def test_the_phase_diagram_shows_the_fold_above_the_flat_slopes(activation, coarse):
     (axes,) = phase_figure(activation).axes
     curves = drawn(axes)
     (sparsity, folds), (_, flat) = curves["fold"], curves["$V''(q^*) = 0$"]
@@ -211,6 +218,55 @@ def test_the_phase_diagram_shows_the_fold_above_the_flat_slopes(activation):
     assert folds[k] == pytest.approx(fold(activation, sparsity[k]).slope)
     assert flat[k] == pytest.approx(flat_slope(activation, sparsity[k]))
     assert axes.get_xlim()[0] == (0.5 if activation == "clipped-relu" else 0.0)
+
+
+@pytest.mark.parametrize("activation", ["crelu", "cst"])
+def test_contours_are_where_the_risk_is_that(activation, coarse):
+    size = {"width": 100, "depth": 30}
+    curves = drawn(phase_figure(activation, **size).axes[0])
+    for risk in (0.01, 0.1, 0.5, 0.9):
+        sparsity, slopes = curves[f"risk {risk:.0%}"]
+        # To a twentieth of the distance from slope 1; at the fold the risk jumps.
+        below, above = (
+            excursion_probability(edge_of_chaos(activation, sparsity=sparsity[1], slope=slope), **size)
+            for slope in (1 - 1.05 * (1 - slopes[1]), 1 - 0.95 * (1 - slopes[1]))
+        )
+        assert below < risk < above
+
+
+def test_a_size_is_width_and_depth():
+    with pytest.raises(ValueError, match="need width and depth together, got 10 and None"):
+        phase_figure("crelu", width=10)
+
+
+def test_the_spread_shows_theory_and_simulation():
+    size = {"width": 100, "depth": 20}
+    figure = spread_figure(DESIGN, **size)
+    variances, risks = figure.axes
+    median = drawn(variances)["median"]
+    assert median.tolist() == [list(range(1, 21)), variance_quantiles(DESIGN, [0.5], **size)[:, 0].tolist()]
+    simulated = next(curve for label, curve in drawn(variances).items() if "simulated: 5%, 50%, 95%" in label)
+    bands = variance_quantiles(DESIGN, [0.02, 0.08], **size)  # four standard errors of a share of 5 % of 1000
+    layers = simulated[0].astype(int) - 1
+    assert (simulated[1] > bands[layers, 0]).all()
+    assert (simulated[1] < bands[layers, 1]).all()
+    found = finite_width(DESIGN, **size)
+    assert drawn(risks)["P(escape so far)"][1].tolist() == list(found.escape_by_depth)
+    assert f"end of the basin, {found.limit:.4g}" in drawn(variances)
+
+
+def test_the_spread_of_a_design_without_an_upper_end_has_excursions_alone():
+    design = edge_of_chaos("crelu", sparsity=0.85, slope=0.5)
+    variances, risks = spread_figure(design, width=20, depth=10).axes
+    assert set(drawn(risks)) - {"_nolegend_"} >= {"P(excursion so far)"}
+    assert "P(escape so far)" not in drawn(risks)
+    assert "excursion, 2" in drawn(variances)
+
+
+@pytest.mark.parametrize(("activation", "width", "depth"), [("st", 64, 100), ("relu", 4, 1), ("hard-tanh", 1, 3)])
+def test_every_spread_is_drawn_without_a_warning(activation, width, depth):
+    design = edge_of_chaos(activation, sparsity=0.85 if activation == "st" else None)
+    draw(spread_figure(design, width=width, depth=depth))
 
 
 def test_other_activations_have_no_phase_diagram():

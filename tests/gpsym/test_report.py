@@ -15,6 +15,7 @@ from scipy.special import erf, erfc
 
 from gpsym import maps, report, typeset
 from gpsym.design import edge_of_chaos
+from gpsym.finite_width import excursion_probability
 from gpsym.maps import QUANTITIES
 from gpsym.members import MEMBERS
 from gpsym.report import SPARSIFYING, write_report
@@ -114,9 +115,18 @@ def test_ids_are_unique_and_links_lead_somewhere(source, page):
     assert {link.removeprefix("#") for link in links} <= set(ids)
 
 
+def test_the_steepest_designs_and_the_scale_are_on_the_page(page):
+    design = edge_of_chaos("clipped-soft-threshold", sparsity=0.95, width=300, depth=100)
+    assert f"{design.m:.6g}" in page.text
+    large = edge_of_chaos("clipped-relu", sparsity=0.85, slope=0.7, q_star=4.0)
+    assert f"{large.sigma_b2:.6g}" in page.text
+    risk = excursion_probability(large, width=300, depth=100)
+    assert page.text.count(f"{risk:.6g}") == 3  # of each q*
+
+
 def test_every_activation_has_its_section(page):
     sections = [attributes["id"] for attributes in page.attributes("section")]
-    assert sections == [*SPARSIFYING, "verification", "training"]
+    assert sections == [*SPARSIFYING, "finite-width", "verification", "training"]
 
 
 @pytest.mark.parametrize("formula", FORMULAS)
@@ -132,7 +142,7 @@ def test_number_of_equations(page):
 
 def test_plots_are_named_for_those_who_do_not_see_them(page):
     plots = page.attributes("svg")
-    assert len(plots) == len(SPARSIFYING) + 1
+    assert len(plots) == len(SPARSIFYING) + 4 + 1  # two of each clipped one, and the training
     assert all(plot["role"] == "img" for plot in plots)
     labels = {plot["aria-label"] for plot in plots}
     assert len(labels) == len(plots)

@@ -13,6 +13,7 @@ from gpsym.equality import Equal
 from gpsym.formula import ALPHA, RHO, SIGMA_B2, SIGMA_W2, Q
 from gpsym.layers import residual
 from gpsym.members import MEMBERS
+from gpsym.stability import fixed_points
 from gpsym.verify import Verified
 from tests.gpsym.layers.networks import Networks, assert_within_standard_errors
 
@@ -47,6 +48,27 @@ def test_fixed_points_slope_and_gradient(name):
     steepest = residual.correlation_slope(phi).at_rho(sp.S.One)
     assert equal(steepest, residual.chi_1(phi).expression) == Equal()
     assert equal(Q * residual.correlation_map(phi).at_rho(sp.S.One), v) == Equal()
+
+
+def test_fixed_points_stay_where_they_are():
+    design = edge_of_chaos("cst", sparsity=0.85, slope=0.9)
+    plain, mixed = fixed_points(design), residual.fixed_points(design, 0.5)
+    assert [(p.q, p.kind) for p in mixed] == [(p.q, p.kind) for p in plain]
+    for point in mixed:
+        at = values(design, 0.5) | {"q": point.q}
+        assert point.slope == pytest.approx(number(residual.slope(design.phi), **at), rel=1e-12)
+        assert point.chi_1 == pytest.approx(number(residual.chi_1(design.phi), **at), rel=1e-12)
+    assert residual.fixed_points(design, 1.0) == plain
+
+
+def test_fixed_points_refuse_an_alpha_of_zero():
+    with pytest.raises(ValueError, match=r"fixed_points: need alpha in \(0, 1\], got 0"):
+        residual.fixed_points(CRELU, 0.0)
+
+
+@pytest.mark.parametrize("name", residual.QUANTITIES)
+def test_every_quantity_is_under_its_name(name):
+    assert residual.QUANTITIES[name](member("crelu")).name == f"residual_{name}"
 
 
 @pytest.mark.parametrize("name", ["relu", "clipped-relu"])
