@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gpsym.finite_width.backward import Backward, Steps, backward
-from gpsym.finite_width.grid import Grid, cut_weights
+from gpsym.finite_width.grid import Grid, Placed, cut_weights
 from gpsym.finite_width.law import Laws, Units, laws, moments
 
 __all__ = ["Chain", "carried", "chain", "mean_exit", "quasi_stationary", "series"]
@@ -73,7 +74,11 @@ class Chain:
 
     def _measure(self, masses: Array, end: float | None) -> Array:
         factors = 1.0 if end is None or end >= self.grid.high else cut_weights(self.laws.places, end)
-        return self.grid.measure(self.laws.places, masses * factors)
+        return self.grid.measure(self._placed, masses * factors)
+
+    @cached_property
+    def _placed(self) -> Placed:
+        return self.grid.placed(self.laws.places)
 
     def dead_share(self) -> float:
         """The largest P(no unit in the linear range) of a layer, over the nodes."""
@@ -81,7 +86,7 @@ class Chain:
 
     def start(self, places: Array, weights: Array) -> Array:
         """The measure with these weights at these variances, (size,)."""
-        return self.grid.measure(places[None, :], weights[None, :])[0]
+        return self.grid.measure(self.grid.placed(places[None, :]), weights[None, :])[0]
 
     def distributions(self, places: Array) -> Array:
         """P(q' <= place) given q at the nodes, at increasing places, (size, places)."""

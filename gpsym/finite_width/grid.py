@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,30 +40,34 @@ class Grid:
         first, last = math.log(self.low + self.shift), math.log(self.high + self.shift)
         return np.exp(np.linspace(first, last, self.size)) - self.shift
 
-    def weights(self, places: Array) -> tuple[NDArray[np.int64], Array]:
-        """(first node, weights of it and the next five) for each place, those outside moved to the ends."""
+    def placed(self, places: Array) -> Placed:
+        """What `measure` needs of places, (rows, places), once for all masses; those outside are moved to the ends."""
         first, last = math.log(self.low + self.shift), math.log(self.high + self.shift)
         place = np.log(np.clip(places, self.low, self.high) + self.shift)
         position = (place - first) / (last - first) * (self.size - 1)
         start = np.clip(np.floor(position).astype(np.int64) - (_POINTS // 2 - 1), 0, self.size - _POINTS)
-        return start, _lagrange(position - start)
-
-    def measure(self, places: Array, masses: Array) -> Array:
-        """The measures with these masses at these places, (rows, places), as weights of the nodes, (rows, size)."""
-        start, weights = self.weights(places)
         rows = np.arange(len(places))[:, None] * self.size
-        total = np.zeros(len(places) * self.size)
-        for j in range(_POINTS):
-            index = (rows + start + j).ravel()
-            total += np.bincount(index, (masses * weights[..., j]).ravel(), len(total))
-        return total.reshape(len(places), self.size)
+        return Placed((rows + start).ravel(), _lagrange((position - start).ravel()))
+
+    def measure(self, placed: Placed, masses: Array) -> Array:
+        """The measures with these masses at these places, (rows, places), as weights of the nodes, (rows, size)."""
+        total, flat = np.zeros(len(masses) * self.size), masses.ravel()
+        for j, weight in enumerate(placed.weights):
+            total += np.bincount(placed.start + j, flat * weight, len(total))
+        return total.reshape(len(masses), self.size)
+
+
+class Placed(NamedTuple):
+    """Places between nodes: the first of the six nodes around each, in an array of all rows, and their weights."""
+
+    start: NDArray[np.int64]  # (rows * places,)
+    weights: Array  # (6, rows * places)
 
 
 def _lagrange(x: Array) -> Array:
-    """The Lagrange polynomials of the nodes 0, ..., 5 at x, in a new last axis."""
-    return np.stack(
-        [np.prod([(x - i) / (j - i) for i in range(_POINTS) if i != j], axis=0) for j in range(_POINTS)], -1
-    )
+    """The Lagrange polynomials of the nodes 0, ..., 5 at x, in a new first axis."""
+    others = ([i for i in range(_POINTS) if i != j] for j in range(_POINTS))
+    return np.stack([math.prod((x - i) / (j - i) for i in rest) for j, rest in enumerate(others)])
 
 
 def cut_weights(places: Array, end: float) -> Array:

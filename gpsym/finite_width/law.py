@@ -283,9 +283,10 @@ def _log_spectra(
     idle = _power(one.idle, width)
     results = []
     for coefficients, at_zero in (first, second):
-        total = np.zeros_like(one.every)
+        total, power = np.zeros_like(one.every), np.ones_like(one.every)
         for k in range(orders, -1, -1):
-            total = total * tilt + coefficients[:, k, None] * one.every ** (orders - k)
+            total = total * tilt + coefficients[:, k, None] * power
+            power = power * one.every
         results.append(total * _power(one.every, width - orders) - at_zero * idle)
     return results[0], results[1]
 
