@@ -1,0 +1,5 @@
+"""The `gpsym` command."""
+
+from gpsym.cli import main
+
+main()

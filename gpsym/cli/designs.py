@@ -1,0 +1,179 @@
+"""Commands on designs: what they are, how stable they are, and files for others."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gpsym.cli.options import activation_argument, design_of, json_option, size_options, wish_options
+from gpsym.design import CriticalInit
+from gpsym.export import FRAMEWORKS, export_text
+from gpsym.files import read_array, write_array, write_text
+
+__all__ = ["design_command", "export", "kernel", "stability_command"]
+
+
+@click.command("design")
+@activation_argument
+@wish_options
+@size_options
+@click.option("--risk", type=float, default=0.01, show_default=True, help="Probability of an excursion to allow.")
+@json_option
+def design_command(
+    activation: str, width: int | None, depth: int | None, excursion: float, risk: float, as_json: bool, **wishes: Any
+) -> None:
+    """The initialization at the edge of chaos for a wanted sparsity (and slope).
+
+    With a width and a depth in place of the slope: the largest slope whose networks keep the risk.
+    """
+    found = design_of(activation, width=width, depth=depth, risk=risk, excursion=excursion, **wishes)
+    risks = _risks(found, width, depth, excursion) if width is not None and depth is not None else {}
+    if as_json:
+        click.echo(json.dumps(found.to_dict() | risks, indent=2))
+    else:
+        click.echo("\n".join([str(found), *(f"{name}  {value:.4g}" for name, value in risks.items())]))
+
+
+def _risks(design: CriticalInit, width: int, depth: int, excursion: float) -> dict[str, float]:
+    from gpsym.finite_width import finite_width
+
+    found = finite_width(design, width=width, depth=depth, excursion=excursion)
+    return {"escape_probability": found.escape_probability, "excursion_probability": found.excursion_probability}
+
+
+@click.command("stability")
+@activation_argument
+@wish_options
+@size_options
+@click.option("--correlation", type=float, help="Of two inputs' first hidden layers, to follow with --width, --depth.")
+@click.option("--alpha", type=float, help="Of residual layers sqrt(1 - alpha^2) h + alpha (W phi(h) + b).")
+@json_option
+def stability_command(
+    activation: str,
+    width: int | None,
+    depth: int | None,
+    excursion: float,
+    correlation: float | None,
+    alpha: float | None,
+    as_json: bool,
+    **wishes: Any,
+) -> None:
+    """Fixed points of a design's variance map, the basin of q*, and at finite width the risk of leaving it.
+
+    escape_probability is that of a variance above the basin in one of --depth layers, excursion_probability that of
+    one above --excursion times q*, or above the basin; log_gradient_sd is the spread of log ||g||^2 from the last layer
+    to the first, and dead_probability that of g = 0.  With --alpha escapes are not known, and the spreads to leading
+    order in 1 / width.
+    """
+    if (width is None) != (depth is None):
+        raise ValueError(f"stability: need width and depth together, got {width} and {depth}; pass both.")
+    if correlation is not None and (width is None or alpha is not None):
+        raise ValueError("stability: need width and depth, and no alpha, to follow a correlation; pass such.")
+    design = design_of(activation, **wishes)
+    fields = _wide(design, alpha) | dict.fromkeys(_AT_WIDTH)
+    if width is not None and depth is not None:
+        fields |= _at_width(design, width, depth, excursion) if alpha is None else _mixed(design, alpha, width, depth)
+        fields |= {} if correlation is None else _pairs(design, correlation, width, depth)
+    click.echo(json.dumps(fields, indent=2) if as_json else _stability_table(design, fields))
+
+
+def _wide(design: CriticalInit, alpha: float | None) -> dict[str, Any]:
+    """What holds at every width."""
+    from gpsym.depth_scales import correlation_rate
+    from gpsym.layers import residual
+    from gpsym.stability import basin, fixed_points
+
+    points = fixed_points(design) if alpha is None else residual.fixed_points(design, alpha)
+    return {
+        "fixed_points": [vars(point) for point in points],
+        "basin": basin(design),
+        "correlation_rate": correlation_rate(design) * (1 if alpha is None else alpha**2),
+    }
+
+
+_AT_WIDTH = (  # None unless asked for; escapes of residual layers are not known
+    "escape_probability", "escape_by_depth", "excursion_probability", "outside_probability", "mean_exit_depth",
+    "log_gradient_mean", "log_gradient_sd", "dead_probability", "error",
+)  # fmt: skip
+
+
+def _at_width(design: CriticalInit, width: int, depth: int, excursion: float) -> dict[str, Any]:
+    from gpsym.finite_width import finite_width
+
+    found = finite_width(design, width=width, depth=depth, excursion=excursion)
+    return {name: getattr(found, name) for name in _AT_WIDTH}
+
+
+def _mixed(design: CriticalInit, alpha: float, width: int, depth: int) -> dict[str, Any]:
+    from gpsym.layers.fluctuation import spread
+
+    return vars(spread(design, alpha=alpha, width=width, depth=depth))
+
+
+def _pairs(design: CriticalInit, correlation: float, width: int, depth: int) -> dict[str, Any]:
+    from gpsym.finite_width.correlation import correlation_spread
+
+    found = correlation_spread(design, width=width, depth=depth, correlation=correlation)
+    return {"correlation_by_depth": found.correlation.tolist(), "correlation_sd_by_depth": found.sd.tolist()}
+
+
+def _stability_table(design: CriticalInit, fields: dict[str, Any]) -> str:
+    low, high = fields["basin"]
+    rows = [("activation", design.activation), ("basin", f"({low:.6g}, {'oo' if high is None else f'{high:.6g}'})")]
+    for point in fields["fixed_points"]:
+        shown = f"{point['q']:.6g}  V' {point['slope']:.4g}  chi_1 {point['chi_1']:.4g}  {point['kind']}"
+        rows.append(("fixed point", shown))
+    # Of a list by depth the last number.
+    last = {name: value[-1] if name.endswith("_by_depth") and value else value for name, value in fields.items()}
+    rows += [
+        (name.removesuffix("_by_depth"), f"{value:.4g}")
+        for name, value in last.items()
+        if isinstance(value, float) and name != "escape_by_depth"
+    ]
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+
+
+@click.command()
+@activation_argument
+@wish_options
+@click.option("--framework", required=True, help=f"One of {', '.join(FRAMEWORKS)}.")
+@click.option("--output", type=click.Path(path_type=Path), required=True, help="File to write.")
+def export(activation: str, framework: str, output: Path, **wishes: Any) -> None:
+    """Write a design to a file that needs no gpsym."""
+    write_text(output, export_text(design_of(activation, **wishes), framework))
+    click.echo(f"wrote {output}")
+
+
+@click.command()
+@activation_argument
+@wish_options
+@click.option("--depth", type=int, required=True, help="Number of activations.")
+@click.option("--kind", default="nngp", show_default=True, help="nngp or ntk.")
+@click.option(
+    "--input-mean-square", type=float, help="Mean of x^2, which the first layer brings to q*; else as all layers."
+)
+@click.option("--input", "rows", type=click.Path(path_type=Path), required=True, help=".npy file, (n, features).")
+@click.option("--other", type=click.Path(path_type=Path), help=".npy file of other rows. [default: those of --input]")
+@click.option("--output", type=click.Path(path_type=Path), required=True, help=".npy file to write, (n, n').")
+def kernel(
+    activation: str,
+    depth: int,
+    kind: str,
+    input_mean_square: float | None,
+    rows: Path,
+    other: Path | None,
+    output: Path,
+    **wishes: Any,
+) -> None:
+    """Write the kernel matrix of a deep network with a design's weights: rows against rows."""
+    from gpsym.kernel import kernels
+
+    arrays = read_array(rows), None if other is None else read_array(other)
+    design = design_of(activation, **wishes)
+    found = kernels(arrays[0], design, depth=depth, input_mean_square=input_mean_square, other=arrays[1])
+    write_array(output, found.kind(kind))
+    click.echo(f"wrote {output}")

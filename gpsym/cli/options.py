@@ -1,0 +1,83 @@
+"""Options and arguments that commands share, and what they stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import click
+
+from gpsym.activation import Activation
+from gpsym.design import CriticalInit, edge_of_chaos
+from gpsym.expression import parse_activation
+from gpsym.members import member
+
+__all__ = [
+    "activation_argument",
+    "activations_of",
+    "design_of",
+    "expression_options",
+    "json_option",
+    "names_of",
+    "parameter_options",
+    "size_options",
+    "wish_options",
+]
+
+
+def _together(*options: Callable) -> Callable:
+    """Several click options as one decorator, in the order given."""
+
+    def decorate(function: Callable) -> Callable:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def names_of(table: Iterable[str]) -> str:
+    """Names as they are typed."""
+    return ", ".join(name.replace("_", "-") for name in table)
+
+
+activation_argument = click.argument("activation", metavar="ACT")
+parameter_options = _together(
+    click.option("--tau", type=float, help="Threshold."),
+    click.option("--m", type=float, help="Clip level, > 0; clipped activations only."),
+    click.option("--a", type=float, help="Slope left of zero; prelu only."),
+)
+wish_options = _together(
+    click.option("--sparsity", type=float, help="Wanted fraction of zeros."),
+    click.option("--slope", type=float, help="Wanted V'(q*) in (0, 1); clipped activations only."),
+    click.option("--q-star", type=float, default=1.0, show_default=True, help="Pre-activation variance."),
+    parameter_options,
+)
+expression_options = _together(
+    click.option("--expr", "expression", help="In place of ACT: an expression in x, as max(0, x - tau)."),
+    click.option("--assume", multiple=True, help="With --expr: a relation of its parameters, as 'm > 0'; repeatable."),
+)
+size_options = _together(
+    click.option("--width", type=int, help="Units in every layer."),
+    click.option("--depth", type=int, help="Layers after the first hidden one."),
+    click.option("--excursion", type=float, default=2.0, show_default=True, help="Multiple of q* not to be exceeded."),
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def activations_of(
+    command: str, names: Sequence[str], expression: str | None, assume: tuple[str, ...]
+) -> list[Activation]:
+    """Those of these names, or the one that the expression describes."""
+    if names and expression is not None:
+        raise ValueError(f"{command}: need one of ACT and --expr, got both; pass one.")
+    if assume and expression is None:
+        raise ValueError(
+            f"{command}: need --expr for --assume, got ACT, whose parameters have their ranges; leave it out."
+        )
+    return [member(name) for name in names] if expression is None else [parse_activation(expression, assume)]
+
+
+def design_of(activation: str, a: float | None, **wishes: Any) -> CriticalInit:
+    """What the activation, `parameter_options` and `wish_options` ask for."""
+    return edge_of_chaos(member(activation, a=a), **wishes)
