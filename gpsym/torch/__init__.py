@@ -11,6 +11,7 @@ if find_spec("torch") is None:
     raise ImportError("gpsym.torch: need PyTorch, got no module torch; pip install 'gpsym[torch]'.")
 
 from gpsym.torch import functional
+from gpsym.torch.inference import SkippingLinear, SkippingReport, skip_zeros_
 from gpsym.torch.init import InitReport, LayerReport, Rule, Skipped, init_
 from gpsym.torch.layers import BorderScaled, Gated, Residual
 from gpsym.torch.modules import (
@@ -34,8 +35,11 @@ __all__ = [
     "Rule",
     "ShiftedReLU",
     "Skipped",
+    "SkippingLinear",
+    "SkippingReport",
     "SoftThreshold",
     "activation_module",
     "functional",
     "init_",
+    "skip_zeros_",
 ]
