@@ -26,10 +26,7 @@ networks have a layer without any, and gradient 0.
 from __future__ import annotations
 
 import argparse
-import importlib
 import math
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from statistics import median
@@ -44,15 +41,13 @@ from torch import Tensor, nn
 from gpsym import CriticalInit, edge_of_chaos, lambdify, maps
 from gpsym.finite_width import finite_width, variance_distribution
 from gpsym.torch import activation_module, init_
+from tests.bench.initializers import Initializer, each, install_anyinit, peers_of_init
 from tests.bench.lines import Line
 
-__all__ = ["lines"]
+__all__ = ["Setting", "activation_class", "lines", "predicted", "sample"]
 
-ANYINIT = "anyinit==0.4.0"
 OURS, OTHERS, SLOW = 100, 3, 1  # networks; the others are dead or not in each, and AnyInit takes minutes for one
 SIDE = 8  # of an image
-
-Initializer = Callable[[nn.Sequential, Tensor], Any]
 
 
 class Setting(NamedTuple):
@@ -87,20 +82,20 @@ def lines(_: argparse.Namespace) -> Iterator[Line]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        anyinit = _anyinit(folder)
+        anyinit = install_anyinit(folder)
         for name in ("crelu", "cst"):
             design = edge_of_chaos(name, sparsity=0.85, slope=0.7)
-            phi = _activation_class(design)
+            phi = activation_class(design)
             if anyinit is not None:
                 anyinit.register_activation(phi, name=name)
             for setting in (*SETTINGS, *ALONE):
-                peers = _peers(anyinit) if setting in SETTINGS else {}
+                peers = peers_of_init(anyinit) if setting in SETTINGS else {}
                 yield from _compared(f"{name} {setting.name}", design, phi, setting, peers)
     yield from _times()
     torch.set_num_threads(threads)
 
 
-def _activation_class(design: CriticalInit) -> type[nn.Module]:
+def activation_class(design: CriticalInit) -> type[nn.Module]:
     """A class without arguments, which is what AnyInit can be taught."""
     function = activation_module(design)
 
@@ -109,57 +104,6 @@ def _activation_class(design: CriticalInit) -> type[nn.Module]:
             return function(x)
 
     return Phi
-
-
-def _peers(anyinit: Any) -> dict[str, Initializer]:
-    peers: dict[str, Initializer] = {
-        "default": lambda model, x: None,
-        "kaiming": lambda model, x: _each(model, nn.init.kaiming_normal_),
-        "xavier": lambda model, x: _each(model, nn.init.xavier_normal_),
-        "LSUV": _lsuv,
-    }
-    if anyinit is not None:
-        peers["AnyInit"] = lambda model, x: anyinit.initialize(model, "analytic", tuple(x.shape))
-        peers["AnyInit, data"] = lambda model, x: anyinit.initialize(model, "empirical", x)
-    return peers
-
-
-def _weighted(model: nn.Module) -> list[Any]:
-    return [module for module in model.modules() if isinstance(module, nn.Linear | nn.Conv2d)]
-
-
-def _each(model: nn.Module, weights: Callable[[Tensor], Tensor]) -> None:
-    for layer in _weighted(model):
-        weights(layer.weight)
-        nn.init.zeros_(layer.bias)
-
-
-@torch.no_grad()
-def _lsuv(model: nn.Sequential, x: Tensor) -> None:
-    """Orthogonal weights, then layer by layer scaled until outputs have variance 1 within .1, ten times at most."""
-    _each(model, nn.init.orthogonal_)
-    for module in model:
-        if module in _weighted(module):
-            for _ in range(10):
-                variance = module(x).var()
-                if abs(variance - 1) < 0.1 or variance == 0:
-                    break
-                module.weight /= variance.sqrt()
-        x = module(x)
-
-
-def _anyinit(folder: str) -> Any:
-    """The package, installed into the folder without its dependencies; None, and a word on stderr, if that fails."""
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", folder, ANYINIT]
-    try:
-        subprocess.run(command, check=True, capture_output=True)
-        sys.path.append(folder)
-        return importlib.import_module("anyinit")
-    except (OSError, subprocess.CalledProcessError, ImportError) as error:
-        print(f"anyinit: not measured, for lack of the package: {error}", file=sys.stderr)
-        return None
-    finally:
-        sys.path[:] = [path for path in sys.path if path != folder]
 
 
 def _network(setting: Setting, phi: type[nn.Module]) -> nn.Sequential:
@@ -190,7 +134,8 @@ class Sample(NamedTuple):
         return self.log_ratio[self.log_ratio.isfinite()]
 
 
-def _sample(setting: Setting, phi: type[nn.Module], initialize: Initializer, networks: int) -> Sample:
+def sample(setting: Setting, phi: type[nn.Module], initialize: Initializer, networks: int) -> Sample:
+    """Random networks of the setting, drawn by the initializer."""
     found = [_measured(setting, phi, initialize, seed) for seed in range(networks)]
     return Sample(*(torch.tensor(column, dtype=torch.float64) for column in zip(*found, strict=True)))
 
@@ -222,9 +167,9 @@ def _field(*shape: int, flat: bool) -> Tensor:
 def _compared(
     name: str, design: CriticalInit, phi: type[nn.Module], setting: Setting, peers: dict[str, Initializer]
 ) -> Iterator[Line]:
-    found = _sample(setting, phi, lambda model, _: init_(model, design), OURS)
+    found = sample(setting, phi, lambda model, _: init_(model, design), OURS)
     others = {
-        peer: _sample(setting, phi, initialize, SLOW if peer.startswith("AnyInit") else OTHERS)
+        peer: sample(setting, phi, initialize, SLOW if peer.startswith("AnyInit") else OTHERS)
         for peer, initialize in peers.items()
     }
     for what, read in {
@@ -237,22 +182,23 @@ def _compared(
         note = "  ".join(f"{peer} {_shown(read(sample))}" for peer, sample in others.items())
         if peers:
             yield Line(f"{name} {what}", read(found), unit="number", note=note)
-    yield from _predicted(name, design, setting, found)
+    yield from predicted(name, design, setting, found)
 
 
 def _shown(value: float) -> str:
     return "dead" if math.isnan(value) else f"{value:.3g}"
 
 
-def _predicted(name: str, design: CriticalInit, setting: Setting, found: Sample) -> Iterator[Line]:
+def predicted(name: str, design: CriticalInit, setting: Setting, found: Sample) -> Iterator[Line]:
     """Lines of what `finite_width` says of the setting, each with its distance from that."""
     laws = [finite_width(design, width=width, depth=setting.depth - 1) for width in setting.widths]
     dead = found.log_ratio.isneginf().double().mean().item()
     p = [law.dead_probability for law in laws]
+    networks = len(found.log_ratio)
     # Rarer events than one in all networks have no normal error.
-    error = math.sqrt(max(*(x * (1 - x) for x in p), 1 / OURS) / OURS)
+    error = math.sqrt(max(*(x * (1 - x) for x in p), 1 / networks) / networks)
     yield _distance(f"{name} dead networks", p, dead, error)
-    if max(p) > 1 / OURS:
+    if max(p) > 1 / networks:
         return  # units in the linear range are so few that the second order in 1 / width says little of gradients
     zeros = found.zeros.mean(1)
     expected = [_expected_zeros(design, width, setting.depth - 1) for width in setting.widths]
@@ -313,7 +259,7 @@ def _times(repeats: int = 31) -> Iterator[Line]:
     design = edge_of_chaos("crelu", sparsity=0.85, slope=0.7)
     model = nn.Sequential(*(nn.Linear(300, 300) for _ in range(100)))
     pairs = [
-        (_seconds(lambda: init_(model, design)), _seconds(lambda: _each(model, nn.init.kaiming_normal_)))
+        (_seconds(lambda: init_(model, design)), _seconds(lambda: each(model, nn.init.kaiming_normal_)))
         for _ in range(repeats)
     ]
     ours, loop = (median(times) for times in zip(*pairs, strict=True))
