@@ -10,24 +10,23 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
-from gpsym.torch.sites import read
+from gpsym.torch.sites import Part
 
 __all__ = ["draw_", "is_sharded", "require_same_on_all_ranks", "reshard_"]
 
 
-def draw_(owner: nn.Module, name: str, std: float, generator: torch.Generator | None) -> None:
-    """Fill the tensor of that name with draws from N(0, std^2); one that is parametrized is assigned them.
+def draw_(part: Part, std: float, generator: torch.Generator | None) -> None:
+    """Fill the tensor with draws from N(0, std^2); one that is parametrized is assigned them.
 
     The numbers depend on shape, generator and precision alone: half precisions are rounded from float32, a sharded
     tensor takes its part of the whole, which every rank draws, and a tensor on another device than the generator's
     is copied there.
     """
-    if parametrize.is_parametrized(owner, name):
-        setattr(owner, name, _normal_(torch.empty_like(read(owner, name)), std, generator))
+    if part.is_parametrized:
+        setattr(part.owner, part.name, _normal_(torch.empty_like(part.read()), std, generator))
     else:
-        _normal_(getattr(owner, name), std, generator)
+        _normal_(part.read(), std, generator)
 
 
 def _normal_(tensor: Tensor, std: float, generator: torch.Generator | None) -> Tensor:

@@ -14,8 +14,8 @@ import torch
 from torch import nn
 
 from gpsym.torch.drawing import draw_, require_same_on_all_ranks, reshard_
-from gpsym.torch.rules import Choice, Design, Rule, find_roles, given, why
-from gpsym.torch.sites import Site, Skipped, find_sites, originals, refusal
+from gpsym.torch.rules import Choice, Design, Rule, find_roles, given_rules, why
+from gpsym.torch.sites import Part, Site, Skipped, find_sites, refusal
 from gpsym.torch.tracing import Place, trace
 
 __all__ = ["InitReport", "LayerReport", "Rule", "Skipped", "init_"]
@@ -109,8 +109,8 @@ class _Plan:
 class _Planner:
     """Plans site after site, and knows which parameters are taken."""
 
-    def __init__(self, choice: Choice, others: Mapping[nn.Module, Skipped]):
-        self.choice = choice
+    def __init__(self, choice: Choice, given: Mapping[str, Rule | None], others: Mapping[nn.Module, Skipped]):
+        self.choice, self.given = choice, given
         self.plans: list[_Plan] = []
         self.skipped = list(others.values())
         # Parameter -> why it is not drawn, if another module has it too.
@@ -121,40 +121,33 @@ class _Planner:
             for parameter in module.parameters(recurse=False)
         }
 
-    def reserve(self, site: Site) -> bool:
-        """Whether the caller wants the site left alone; its parameters then are, wherever they are."""
-        name = given(site.name, self.choice.rules)
-        if name is None or self.choice.rules[name] is not None:
-            return False
-        for attribute in filter(None, (site.weight, site.bias)):
-            for parameter in originals(site.owner, attribute):
-                self.taken[id(parameter)] = f"tied to {site.name}, left alone"
-        self.skipped.append(Skipped(site.name, type(site.owner).__name__, "as rules say"))
-        return True
+    def leave(self, site: Site) -> None:
+        """Plan nothing for the site, nor for its parameters wherever else they are."""
+        parameters = [parameter for part in site.parts for parameter in part.originals()]
+        self.taken |= {id(parameter): f"tied to {site.name}, left alone" for parameter in parameters}
+        self.skipped.append(site.skipped("as rules say"))
 
     def add(self, site: Site, role: str, place: Place | None, traced: bool) -> None:
-        if why_not := refusal(site):
-            raise ValueError(f"init_: {why_not}")
-        kept, kept_bias = self._kept(site, site.weight), self._kept(site, site.bias)
-        if kept and (site.bias is None or kept_bias):
-            self.skipped.append(Skipped(site.name, type(site.owner).__name__, kept))
+        kept, *kept_bias = [self._kept(site, part) for part in site.parts]
+        if kept and all(kept_bias):
+            self.skipped.append(site.skipped(kept))
             return
-        role = role if given(site.name, self.choice.rules) is None else "given"
-        rule = self.choice.rule(site, role, place)
+        given = self.given.get(site.name)
+        role, rule = ("given", given) if given else (role, self.choice.rule(site, role, place))
         if site.bias is None and rule.bias > 0 and not (place and place.before_norm):
             raise ValueError(
                 f"init_: need a bias in {site.name!r} for its variance {rule.bias:.6g}, got bias=False; add one, or "
                 "pass a batch if a normalization follows."
             )
         weight_std = None if kept else math.sqrt(rule.weight / site.fan_in)
-        bias_std = None if site.bias is None or kept_bias else math.sqrt(rule.bias)
-        reasons = why(site, role, place, traced, self.choice.design.sigma_w2)
-        notes = [reasons, kept and f"weight {kept}", kept_bias and f"bias {kept_bias}"]
+        bias_std = math.sqrt(rule.bias) if kept_bias == [""] else None
+        notes = [why(site, role, place, traced, self.choice.design.sigma_w2)]
+        notes += [f"{part.name} {kept}" for part, kept in zip(site.parts, [kept, *kept_bias], strict=True) if kept]
         self.plans.append(_Plan(site, role, rule, "; ".join(filter(None, notes)), weight_std, bias_std))
 
-    def _kept(self, site: Site, attribute: str | None) -> str:
+    def _kept(self, site: Site, part: Part) -> str:
         """Why the tensor is not drawn; empty if it is, and no other site will draw it."""
-        parameters = [] if attribute is None else originals(site.owner, attribute)
+        parameters = part.originals()
         if any(not parameter.requires_grad for parameter in parameters):
             return "frozen"
         for parameter in parameters:
@@ -229,26 +222,39 @@ def init_(
     Source: Price et al. 2024 for the hidden layers, at the edge of chaos V(q*) = q*, chi_1(q*) = 1; the fan-in is that
     of He et al. 2015, section 2.2.
     """
-    choice = Choice(design, input_mean_square, first, readout, rules or {})
+    choice = Choice(design, input_mean_square, first, readout)
     sites, others = find_sites(model)
-    _require_known(choice.rules, {*dict(model.named_modules()), *(site.name for site in sites)})
+    _require_known(rules or {}, {*dict(model.named_modules()), *(site.name for site in sites)})
+    given = given_rules(rules or {}, [site.name for site in sites])
+    left = [site for site in sites if site.name in given and given[site.name] is None]
+    wanted = [site for site in sites if site not in left]
+    lazy = [] if batch is None else [site for site in wanted if site.is_lazy]  # these get their shapes from the batch
+    _require_drawable(site for site in wanted if site not in lazy)
     places = None if batch is None else trace(model, {site.module for site in sites}, batch)
+    _require_drawable(lazy)
     reshard_(model)
     roles = find_roles(sites, places, first_layers, readout_layers)
-    planner = _Planner(choice, others)
-    for site in [site for site in sites if not planner.reserve(site)]:
+    planner = _Planner(choice, given, others)
+    for site in left:
+        planner.leave(site)
+    for site in wanted:
         planner.add(site, roles[site.name], (places or {}).get(site.module), places is not None)
     plans = planner.plans
-    tensors = [tensor for plan in plans for tensor in originals(plan.site.owner, plan.site.weight)]
+    tensors = [tensor for plan in plans for tensor in plan.site.weight.originals()]
     require_same_on_all_ranks(tensors, [(p.site.name, p.weight_std, p.bias_std) for p in plans], generator)
     for plan in plans:
-        if plan.weight_std is not None:
-            draw_(plan.site.owner, plan.site.weight, plan.weight_std, generator)
-        if plan.bias_std is not None and plan.site.bias is not None:
-            draw_(plan.site.owner, plan.site.bias, plan.bias_std, generator)
+        for part, std in zip(plan.site.parts, (plan.weight_std, plan.bias_std), strict=False):
+            if std is not None:
+                draw_(part, std, generator)
     return InitReport(tuple(plan.report() for plan in plans), tuple(planner.skipped))
 
 
 def _require_known(rules: Mapping[str, Rule | None], names: set[str]) -> None:
     if unknown := [name for name in rules if name not in names]:
         raise ValueError(f"init_: need names of modules in rules, got {unknown[0]!r}; see model.named_modules().")
+
+
+def _require_drawable(sites: Iterable[Site]) -> None:
+    for site in sites:
+        if why_not := refusal(site):
+            raise ValueError(f"init_: {why_not}")

@@ -15,7 +15,7 @@ from torch import nn
 from gpsym.torch.sites import TRANSPOSED, Site
 from gpsym.torch.tracing import Place
 
-__all__ = ["Choice", "Design", "Rule", "find_roles", "given", "why"]
+__all__ = ["Choice", "Design", "Rule", "find_roles", "given_rules", "why"]
 
 
 class Design(Protocol):
@@ -52,7 +52,6 @@ class Choice:
     input_mean_square: float | None
     first: Rule | None
     readout: Rule | None
-    rules: Mapping[str, Rule | None]
 
     def __post_init__(self) -> None:
         square = self.input_mean_square
@@ -61,8 +60,6 @@ class Choice:
 
     def rule(self, site: Site, role: str, place: Place | None) -> Rule:
         """The rule of a site in its role, with what the trace measured there."""
-        if (name := given(site.name, self.rules)) is not None and (rule := self.rules[name]) is not None:
-            return rule
         chosen = {"first": self.first, "readout": self.readout}.get(role)
         if chosen is not None:
             return chosen
@@ -90,10 +87,14 @@ class Choice:
 _KEEP = Rule(1.0, 0.0)  # an output of the variance of the input's mean square
 
 
-def given(name: str, rules: Mapping[str, Rule | None]) -> str | None:
-    """The key of the rules that speaks of the module: the longest that is its name or that of a module around it."""
-    keys = [key for key in rules if key in ("", name) or name.startswith(f"{key}.")]
-    return max(keys, key=len, default=None)
+def given_rules(rules: Mapping[str, Rule | None], names: Iterable[str]) -> dict[str, Rule | None]:
+    """The rule of each name that one is given for: of the longest key that is the name, or a module's around it."""
+    found = {}
+    for name in names if rules else ():
+        keys = [key for key in rules if key in ("", name) or name.startswith(f"{key}.")]
+        if keys:
+            found[name] = rules[max(keys, key=len)]
+    return found
 
 
 def find_roles(

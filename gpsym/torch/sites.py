@@ -10,13 +10,14 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-__all__ = ["TRANSPOSED", "Site", "Skipped", "find_sites", "is_norm", "originals", "read", "refusal"]
+__all__ = ["TRANSPOSED", "Part", "Site", "Skipped", "find_sites", "is_norm", "refusal"]
 
 FORWARD = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Bilinear)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -25,25 +26,68 @@ NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 
 @dataclass(frozen=True)
+class Part:
+    """The tensor of that name in a module: a parameter, or what parametrizations compute from parameters."""
+
+    owner: nn.Module
+    name: str
+    is_parametrized: bool
+
+    @property
+    def chain(self) -> Any:
+        """The parametrizations one after the other, whose own parameters are the originals."""
+        return self.owner.get_submodule(f"parametrizations.{self.name}")
+
+    def read(self) -> Tensor:
+        """The tensor; one that is parametrized is computed without side effects."""
+        if not self.is_parametrized:
+            return getattr(self.owner, self.name)
+        with torch.no_grad(), _at_rest(self.chain):
+            return getattr(self.owner, self.name)
+
+    def originals(self) -> list[Tensor]:
+        """The parameters that it is, or is computed from."""
+        return list(self.chain.parameters(recurse=False)) if self.is_parametrized else [self.read()]
+
+
+@dataclass(frozen=True)
 class Site:
     """One weight with the bias that is added to its result.
 
     name          of the module; for the projections of attention, followed by theirs.
     module        what is called with the input: the layer, or the attention around its projections.
-    owner         the module with the attributes `weight` and `bias`; bias is None where there is none.
+    bias          None where there is none.
     is_attention  whether the weight is a projection of nn.MultiheadAttention.
     """
 
     name: str
     module: nn.Module
-    owner: nn.Module
-    weight: str = "weight"
-    bias: str | None = None
+    weight: Part
+    bias: Part | None
     is_attention: bool = False
 
     @property
+    def owner(self) -> nn.Module:
+        """The module that weight and bias are attributes of."""
+        return self.weight.owner
+
+    @property
+    def parts(self) -> list[Part]:
+        """The weight, and the bias if there is one."""
+        return [self.weight] if self.bias is None else [self.weight, self.bias]
+
+    @property
+    def is_lazy(self) -> bool:
+        """Whether its shapes are not known yet."""
+        return any(nn.parameter.is_lazy(part.read()) for part in self.parts)
+
+    def skipped(self, why: str) -> Skipped:
+        """The site among what is left alone."""
+        return Skipped(self.name, _kind(self.owner), why)
+
+    @cached_property
     def fan_in(self) -> float:
-        """Number of inputs that add up in one output, each with a weight of its own.
+        """Number of inputs that add up in one output, each with a weight of its own; of a lazy layer, once it has any.
 
         Linear           in_features
         Conv             in_channels / groups prod(kernel)
@@ -54,11 +98,11 @@ class Site:
 
         Zeros that a convolution pads with count as inputs.
         """
-        shape = read(self.owner, self.weight).shape
-        if isinstance(self.owner, TRANSPOSED):  # (in_channels, out_channels / groups, *kernel)
-            kernel = math.prod(k / s for k, s in zip(self.owner.kernel_size, self.owner.stride, strict=True))
-            return shape[0] / self.owner.groups * kernel
-        if is_hugging_face_linear(self.owner):  # (in, out)
+        shape, owner = self.weight.read().shape, self.owner
+        if isinstance(owner, TRANSPOSED):  # (in_channels, out_channels / groups, *kernel)
+            kernel = math.prod(k / s for k, s in zip(owner.kernel_size, owner.stride, strict=True))
+            return shape[0] / owner.groups * kernel
+        if is_hugging_face_linear(owner):  # (in, out)
             return shape[0]
         return math.prod(shape[1:])  # (out, in / groups, ...)
 
@@ -86,7 +130,7 @@ def find_sites(model: nn.Module) -> tuple[list[Site], dict[nn.Module, Skipped]]:
             if module.bias_k is not None:
                 others[module] = Skipped(name, _kind(module), "bias_k and bias_v are learned tokens, as an embedding")
         elif isinstance(module, FORWARD + TRANSPOSED) or is_hugging_face_linear(module):
-            sites.append(Site(name, module, module, bias=None if module.bias is None else "bias"))
+            sites.append(Site(name, module, _part(module, "weight"), _bias(module, "bias")))
         elif any(True for _ in module.parameters(recurse=False)):
             others[module] = Skipped(name, _kind(module), _why_not(module))
         if parametrize.is_parametrized(module):
@@ -94,19 +138,25 @@ def find_sites(model: nn.Module) -> tuple[list[Site], dict[nn.Module, Skipped]]:
     return sites, others
 
 
+def _part(owner: nn.Module, name: str) -> Part:
+    return Part(owner, name, parametrize.is_parametrized(owner, name))
+
+
+def _bias(owner: nn.Module, name: str) -> Part | None:
+    return None if getattr(owner, name) is None else _part(owner, name)
+
+
 def _projections(name: str, attention: nn.MultiheadAttention) -> list[Site]:
     """Those of queries, keys and values, in one matrix or three, and of the output; one bias serves the three."""
     separate = attention.in_proj_weight is None
     weights = ["q_proj_weight", "k_proj_weight", "v_proj_weight"] if separate else ["in_proj_weight"]
-    biases = [None if attention.in_proj_bias is None else "in_proj_bias", None, None]
-    prefix = f"{name}." if name else ""
+    biases = [_bias(attention, "in_proj_bias"), None, None]
+    prefix, output = f"{name}." if name else "", attention.out_proj
     inputs = [
-        Site(prefix + weight.removesuffix("_weight"), attention, attention, weight, bias, True)
+        Site(prefix + weight.removesuffix("_weight"), attention, _part(attention, weight), bias, True)
         for weight, bias in zip(weights, biases, strict=False)
     ]
-    output = attention.out_proj
-    bias = None if output.bias is None else "bias"
-    return [*inputs, Site(f"{prefix}out_proj", attention, output, bias=bias, is_attention=True)]
+    return [*inputs, Site(f"{prefix}out_proj", attention, _part(output, "weight"), _bias(output, "bias"), True)]
 
 
 def is_hugging_face_linear(module: Any) -> bool:
@@ -132,52 +182,31 @@ def _why_not(module: nn.Module) -> str:
     return f"no rule for {_kind(module)}"
 
 
-def read(owner: nn.Module, name: str) -> Tensor:
-    """The tensor of that name; one that is parametrized is computed without side effects."""
-    if not parametrize.is_parametrized(owner, name):
-        return getattr(owner, name)
-    with torch.no_grad(), _at_rest(owner):
-        return getattr(owner, name)
-
-
-def originals(owner: nn.Module, name: str) -> list[Tensor]:
-    """The parameters that the tensor of that name is, or is computed from."""
-    if not parametrize.is_parametrized(owner, name):
-        return [getattr(owner, name)]
-    return list(owner.get_submodule(f"parametrizations.{name}").parameters(recurse=False))
-
-
 @contextmanager
-def _at_rest(owner: nn.Module) -> Iterator[None]:
+def _at_rest(chain: nn.Module) -> Iterator[None]:
     """Parametrizations in evaluation mode, where a spectral norm makes no step of its power iteration."""
-    parts = list(owner.get_submodule("parametrizations").modules())
-    modes = [part.training for part in parts]
+    modes = {part: part.training for part in chain.modules()}
     try:
-        for part in parts:
+        for part in modes:
             part.training = False
         yield
     finally:
-        for part, mode in zip(parts, modes, strict=True):
+        for part, mode in modes.items():
             part.training = mode
 
 
 def refusal(site: Site) -> str | None:
     """Why the site cannot be drawn, as "need ... , got ...; remedy"; None where it can."""
-    for name in filter(None, (site.weight, site.bias)):
-        if why := _refusal(site, name):
-            return why
-    return None
+    return next(filter(None, (_refusal(repr(site.name), part) for part in site.parts)), None)
 
 
-def _refusal(site: Site, name: str) -> str | None:
-    owner, where = site.owner, f"{site.name!r}"
-    parametrized = parametrize.is_parametrized(owner, name)
-    tensor = read(owner, name)
+def _refusal(where: str, part: Part) -> str | None:
+    tensor = part.read()
     if nn.parameter.is_lazy(tensor):
         return f"need the shape of {where}, got a lazy layer; pass a batch, or run one through the model first."
-    if not (parametrized or isinstance(tensor, nn.Parameter)):
+    if not (part.is_parametrized or isinstance(tensor, nn.Parameter)):
         return (
-            f"need a parameter for the {name} of {where}, got a tensor that a hook computes, as pruning and the "
+            f"need a parameter for the {part.name} of {where}, got a tensor that a hook computes, as pruning and the "
             "old torch.nn.utils.weight_norm and spectral_norm do; remove it, or use parametrizations."
         )
     if not tensor.is_floating_point():
@@ -189,13 +218,12 @@ def _refusal(site: Site, name: str) -> str | None:
         return f"need memory for {where}, got the meta device; call model.to_empty(device=...) first."
     if tensor.numel() == 0:
         return f"need weights in {where}, got the shape {tuple(tensor.shape)}; drop the layer."
-    return _parametrization_refusal(site, name, tensor) if parametrized else None
+    return _parametrization_refusal(where, part.chain, tensor) if part.is_parametrized else None
 
 
-def _parametrization_refusal(site: Site, name: str, tensor: Tensor) -> str | None:
-    """None where the parametrization can take on any tensor that it is assigned, as weight_norm can."""
-    chain: Any = site.owner.get_submodule(f"parametrizations.{name}")
-    kinds = ", ".join(_kind(part) for part in chain)
+def _parametrization_refusal(where: str, chain: Any, tensor: Tensor) -> str | None:
+    """None where the parametrizations can take on any tensor that they are assigned, as weight_norm can."""
+    kinds = ", ".join(map(_kind, chain))
     generator = torch.Generator(tensor.device).manual_seed(0)  # not the caller's, whose numbers are for the weights
     probe = torch.randn(tensor.shape, dtype=tensor.dtype, device=tensor.device, generator=generator)
     try:
@@ -210,7 +238,7 @@ def _parametrization_refusal(site: Site, name: str, tensor: Tensor) -> str | Non
         return None
     reason = "fixes the largest singular value, and so the variance" if "SpectralNorm" in kinds else "changes them"
     return (
-        f"need a parametrization in {site.name!r} that keeps the weights it is assigned, got {kinds}, which {reason}; "
+        f"need a parametrization in {where} that keeps the weights it is assigned, got {kinds}, which {reason}; "
         "remove it, or leave the layer out with rules={name: None}."
     )
 

@@ -6,6 +6,7 @@ Needs torch and the standard library only: `gpsym export` writes this very code 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -41,8 +42,9 @@ class Place:
                  attention   softmax lies between it and the layers before it
                  linear      nothing but other layers feed it, without an activation
                  hidden      otherwise
-    mean_square  E[x^2] of its input, over batch and features; of two inputs, the product.  If normalized, what its
-                 normalization makes of normal numbers: the weights in front, which are to change, do not count.
+    mean_square  E[x^2] of its input, over batch and features; of two inputs, the product; of several calls, the
+                 mean.  If normalized, what its normalization makes of normal numbers: the weights in front, which are
+                 to change, do not count.
     branches     number of layers and normalizations that feed it.
     before_norm  whether its output goes to normalizations alone, and nothing else to them.
     after_norm   whether it is hidden and only normalizations are in front of its activation.
@@ -130,6 +132,10 @@ def _as_normal(arguments: Any) -> Any:
     return (normal, *arguments[1:])
 
 
+def _mean_square(tensor: Tensor) -> float:
+    return tensor.detach().double().square().mean().item()
+
+
 class _Graph:
     """Layers and normalizations, and which of them feed which, between recording and `place`."""
 
@@ -137,9 +143,12 @@ class _Graph:
         self.layers, self.norms = layers, norms
         self.marks: dict[Any, nn.Module] = {}  # node of an output -> the module that it comes from
         self.inputs: dict[nn.Module, list[Any]] = {}  # module -> nodes of what it was called with
-        self.mean_squares: dict[nn.Module, float] = {}
-        self.calls: dict[nn.Module, int] = {}
+        self.squares: dict[
+            nn.Module, list[float]
+        ] = {}  # layer -> E[x^2] of each call; normalization -> of normal input
+        self.calls: Counter[nn.Module] = Counter()
         self.sources: dict[nn.Module, set[nn.Module]] = {}
+        self.consumers: dict[nn.Module, set[nn.Module]] = {module: set() for module in layers | norms}
         self.operations: dict[nn.Module, set[str]] = {}
         self.outputs: set[nn.Module] = set()
 
@@ -157,16 +166,16 @@ class _Graph:
 
     def _before(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         tensors = list(_tensors([args, kwargs]))
-        self.calls[module] = self.calls.get(module, 0) + 1
+        self.calls[module] += 1
         self.inputs.setdefault(module, []).extend(t.grad_fn for t in tensors if t.grad_fn is not None)
         if module in self.layers and tensors:
             used = tensors if isinstance(module, nn.Bilinear) else tensors[:1]
-            self.mean_squares[module] = math.prod(t.detach().double().square().mean().item() for t in used)
+            self.squares.setdefault(module, []).append(math.prod(map(_mean_square, used)))
 
     def _after(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
-        if module in self.norms and module not in self.mean_squares:
+        if module in self.norms and module not in self.squares:
             probe = module.forward(*_as_normal(args), **(kwargs if args else _as_normal(kwargs)))
-            self.mean_squares[module] = next(_tensors(probe)).detach().double().square().mean().item()
+            self.squares[module] = [_mean_square(next(_tensors(probe)))]
         return self._marked(module, output)
 
     def _marked(self, module: nn.Module, output: Any) -> Any:
@@ -182,6 +191,8 @@ class _Graph:
     def finish(self, output: Any) -> None:
         for module, nodes in self.inputs.items():
             self.sources[module], self.operations[module] = self._walk(nodes)
+            for source in self.sources[module]:
+                self.consumers[source].add(module)
         self.outputs, _ = self._walk([t.grad_fn for t in _tensors(output) if t.grad_fn is not None])
         if not self.outputs:
             raise ValueError(
@@ -204,48 +215,35 @@ class _Graph:
                 stack += [parent for parent, _ in node.next_functions]
         return found, names
 
-    def _layers_behind(self, modules: set[nn.Module]) -> bool:
-        """Whether one of the modules is a layer, or a normalization that a layer feeds, directly or by others."""
+    def _reaches(self, start: set[nn.Module], onward: Mapping[nn.Module, set[nn.Module]]) -> bool:
+        """Whether a layer is among the modules, or comes after them with nothing but normalizations between."""
         seen: set[nn.Module] = set()
-        stack = list(modules)
+        stack = list(start)
         while stack:
             module = stack.pop()
             if module in self.layers:
                 return True
             if module not in seen:
                 seen.add(module)
-                stack += self.sources.get(module, ())
-        return False
-
-    def _consumers(self, module: nn.Module) -> set[nn.Module]:
-        return {other for other, sources in self.sources.items() if module in sources}
-
-    def _reaches_a_layer(self, module: nn.Module) -> bool:
-        seen, stack = {module}, list(self._consumers(module))
-        while stack:
-            other = stack.pop()
-            if other in self.layers:
-                return True
-            if other not in seen:
-                seen.add(other)
-                stack += self._consumers(other)
+                stack += onward.get(module, ())
         return False
 
     def place(self, layer: nn.Module) -> Place:
-        consumers = self._consumers(layer)
+        consumers = self.consumers[layer]
         alone = layer not in self.outputs and all(c in self.norms and self.sources[c] == {layer} for c in consumers)
         role, sources = self._role(layer), self.sources[layer]
-        square = self.mean_squares.get(layer, math.nan)
         if role == "normalized":
-            square = fmean(self.mean_squares[norm] for norm in sources)
+            square = fmean(square for norm in sources for square in self.squares[norm])
+        else:
+            square = fmean(self.squares.get(layer, [math.nan]))
         after_norm = role == "hidden" and sources <= self.norms
         return Place(role, square, len(sources), bool(consumers) and alone, after_norm, self.calls[layer])
 
     def _role(self, layer: nn.Module) -> str:
         sources, names = self.sources[layer], self.operations[layer]
-        if not self._reaches_a_layer(layer):
+        if not self._reaches(self.consumers[layer], self.consumers):
             return "readout"
-        if not self._layers_behind(sources):
+        if not self._reaches(sources, self.sources):
             return "first"
         moved = all(name.rstrip("0123456789") in _MOVES or name.endswith("AccumulateGrad") for name in names)
         if moved and (sources <= self.norms or sources <= self.layers):

@@ -27,6 +27,18 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
+@pytest.fixture(params=DTYPES, ids=str)
+def both_precisions(request):
+    """Layers and batches are made in float32, then in float64."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(request.param)
+    yield
+    torch.set_default_dtype(before)
+
+
+in_both_precisions = pytest.mark.usefixtures("both_precisions")
+
+
 def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 
@@ -60,9 +72,11 @@ LAYERS = [
 ]  # fmt: skip
 
 
+@in_both_precisions
 @pytest.mark.parametrize("layer", LAYERS, ids=str)
 def test_fan_in_is_the_number_of_inputs_that_add_up(layer):
     """With ones for inputs and weights, each output is that number; of a transposed convolution, in the middle."""
+    layer = layer.to(torch.get_default_dtype())
     with torch.no_grad():
         layer.weight.fill_(1)
         layer.bias.zero_()
@@ -95,6 +109,7 @@ class Conv1D(nn.Module):
         return x @ self.weight + self.bias
 
 
+@in_both_precisions
 def test_the_linear_layer_of_hugging_face_has_its_inputs_first():
     report = gt.init_(nn.Sequential(Conv1D(12, 4), Conv1D(12, 12), Conv1D(3, 12)), CRELU)
     assert [layer.fan_in for layer in report] == [4, 12, 12]
@@ -186,6 +201,7 @@ class Pair(nn.Module):
         return self.head(self.phi(self.joined))
 
 
+@in_both_precisions
 @pytest.mark.parametrize("activation", [True, False])
 def test_bilinear_layers_bring_products_to_the_designed_variance(activation):
     """Behind two activations, and behind two layers; four standard errors over independent networks."""
@@ -221,6 +237,7 @@ def test_a_bilinear_first_layer_divides_by_both_mean_squares():
 # Attention
 
 
+@in_both_precisions
 @pytest.mark.parametrize("options", [{}, {"kdim": 6, "vdim": 10, "add_bias_kv": True}, {"bias": False}])
 def test_the_projections_of_attention_keep_the_variance(options):
     torch.manual_seed(0)
@@ -247,6 +264,7 @@ def test_the_projections_of_attention_keep_the_variance(options):
 # Lazy, meta, precisions
 
 
+@in_both_precisions
 @pytest.mark.filterwarnings("ignore:Lazy modules are a new feature")
 def test_lazy_layers_take_their_shapes_from_a_batch():
     def build():
@@ -265,11 +283,13 @@ def test_lazy_layers_take_their_shapes_from_a_batch():
     assert materialized[0].weight.equal(model[0].weight)
 
 
+@in_both_precisions
 def test_on_the_meta_device_there_is_nothing_to_write():
     with torch.device("meta"):
         model = mlp(5, 6, 7)
-    with pytest.raises(ValueError, match=r"memory for '0', got the meta device; call model.to_empty"):
-        gt.init_(model, CRELU)
+    for batch in (None, torch.ones(2, 5)):  # which the model could not be called with
+        with pytest.raises(ValueError, match=r"memory for '0', got the meta device; call model.to_empty"):
+            gt.init_(model, CRELU, batch=batch)
     model.to_empty(device="cpu")
     gt.init_(model, CRELU, generator=seeded())
     assert_same(model, drawn(mlp(5, 6, 7)))
@@ -291,6 +311,7 @@ def test_half_precision_is_float32_rounded(dtype):
     assert_same(drawn(mlp(50, 60, 7).to(dtype)), drawn(mlp(50, 60, 7)).to(dtype))
 
 
+@in_both_precisions
 def test_the_numbers_do_not_depend_on_the_memory_format():
     def build():
         return nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3), nn.Conv2d(8, 2, 3))
@@ -307,6 +328,7 @@ def test_float64_is_drawn_in_float64():
     ("dtype", "message"),
     [
         (torch.complex64, "torch.complex64, whose variance the real theory"),
+        (torch.complex128, "torch.complex128, whose variance the real theory"),
         (torch.int8, "torch.int8, which cannot hold"),
     ],
 )
@@ -317,13 +339,14 @@ def test_numbers_that_are_not_real_are_refused(dtype, message):
         gt.init_(model, CRELU)
 
 
+@in_both_precisions
 def test_only_the_given_generator_is_used():
-    state = torch.get_rng_state()
-    drawn(mlp(4, 5, 2).bfloat16(), batch=torch.ones(3, 4).bfloat16())
-    drawn(nn.Sequential(parametrizations.weight_norm(nn.Linear(4, 4)), nn.Linear(4, 2)))
-    model = mlp(4, 5, 2)
+    model, half = mlp(4, 5, 2), mlp(4, 5, 2).bfloat16()
+    normed = nn.Sequential(parametrizations.weight_norm(nn.Linear(4, 4)), nn.LayerNorm(4), nn.Linear(4, 2))
     state = torch.get_rng_state()
     drawn(model, batch=torch.ones(3, 4))
+    drawn(half, batch=torch.ones(3, 4).bfloat16())
+    drawn(normed, batch=torch.ones(3, 4))
     assert torch.get_rng_state().equal(state)
     torch.manual_seed(7)
     gt.init_(model, CRELU)
@@ -360,6 +383,7 @@ def test_weight_norm_has_the_weights_of_the_plain_layer(layer, dtype):
     torch.testing.assert_close(g, v.flatten(1).norm(dim=1).reshape(g.shape))
 
 
+@in_both_precisions
 def test_parametrizations_that_keep_what_they_are_assigned_are_handled():
     model, plain = mlp(5, 6, 2), mlp(5, 6, 2)
     parametrize.register_parametrization(model[0], "weight", Doubled())
@@ -382,6 +406,7 @@ def symmetric(layer):
     return layer
 
 
+@in_both_precisions
 @pytest.mark.parametrize(
     ("wrap", "message"),
     [
@@ -408,6 +433,7 @@ def test_what_would_not_keep_its_weights_is_refused_untouched(wrap, message):
 # Tied, frozen, and what has no rule
 
 
+@in_both_precisions
 def test_tied_weights_are_drawn_once():
     model, plain = mlp(5, 5, 5, 5), mlp(5, 5, 5, 5)
     model[4].weight = model[2].weight
@@ -422,6 +448,7 @@ def test_tied_weights_are_drawn_once():
     assert why(report)["4"] == "tied to 2, drawn there"
 
 
+@in_both_precisions
 @pytest.mark.parametrize("embedding_first", [True, False])
 def test_what_is_tied_to_an_embedding_is_left_alone_with_it(embedding_first):
     embedding, head = nn.Embedding(11, 6), nn.Linear(6, 11, bias=False)
@@ -436,6 +463,7 @@ def test_what_is_tied_to_an_embedding_is_left_alone_with_it(embedding_first):
                            there: f"tied to {here}, left alone"}  # fmt: skip
 
 
+@in_both_precisions
 def test_frozen_parameters_are_untouched():
     model = mlp(5, 5, 5, 5)
     model[0].requires_grad_(False)
@@ -454,6 +482,7 @@ def test_frozen_parameters_are_untouched():
     assert normed[0].weight.equal(weight)
 
 
+@in_both_precisions
 def test_what_has_no_rule_is_left_alone_and_reported():
     torch.manual_seed(0)
     model = nn.Sequential(
@@ -518,6 +547,7 @@ def test_roles_follow_the_graph_of_a_batch(dtype):
     assert given_square["text"].weight_std == pytest.approx(math.sqrt(data / 5 / 9))
 
 
+@in_both_precisions
 def test_a_trace_leaves_no_trace():
     model = Shuffled()
     model.norm.eval()
@@ -534,6 +564,7 @@ def test_a_trace_leaves_no_trace():
     assert all(p.grad is None for p in model.parameters())
 
 
+@in_both_precisions
 def test_layers_of_a_transformer():
     """Attention by its convention, behind normalization the rule of the first layer; frozen and in eval mode too."""
     encoder = nn.TransformerEncoderLayer(16, 2, 64, batch_first=True, norm_first=True, activation=torch.relu)
@@ -565,6 +596,7 @@ def test_what_follows_a_softmax_counts_as_attention():
     }  # fmt: skip
 
 
+@in_both_precisions
 def test_a_bias_may_be_missing_where_a_normalization_follows():
     model = nn.Sequential(
         nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.Conv2d(4, 4, 3, bias=False),
@@ -579,6 +611,7 @@ def test_a_bias_may_be_missing_where_a_normalization_follows():
     assert report["3"].bias_std is None
 
 
+@in_both_precisions
 def test_first_and_last_layers_by_name():
     model = Shuffled()
     report = gt.init_(model, CRELU, first_layers=["image", "text"], readout_layers=("head", "value"))
@@ -591,6 +624,7 @@ def test_first_and_last_layers_by_name():
         gt.init_(model, CRELU, first_layers="nosuch")
 
 
+@in_both_precisions
 def test_rules_by_name_go_before_all_others():
     model = nn.Sequential(mlp(4, 4, 4), PHI[CRELU], mlp(4, 4, 4), nn.MultiheadAttention(4, 2))
     before = model[2][0].weight.clone()
@@ -627,6 +661,25 @@ def test_layers_that_are_called_more_than_once_say_so():
     assert list(found) == ["0", "2", "6"]
 
 
+class Twins(nn.Module):
+    """One first layer for two inputs."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.head = nn.Linear(3, 4), nn.Linear(4, 1)
+
+    def forward(self, x, y):
+        return self.head(PHI[CRELU](self.first(x)) - PHI[CRELU](self.first(y)))
+
+
+@in_both_precisions
+def test_a_layer_that_is_called_twice_measures_both_inputs():
+    first = rows(gt.init_(Twins(), CRELU, batch=(torch.ones(2, 3), 3 * torch.ones(2, 3))))["first"]
+    assert first.role == "first"
+    assert first.weight_std == pytest.approx(math.sqrt((1 - CRELU.sigma_b2) / (3 * 5)))  # (1 + 9) / 2
+
+
+@in_both_precisions
 def test_the_report_prints_as_a_table():
     model = nn.Sequential(nn.Linear(4, 9), nn.ReLU(), nn.Linear(9, 9), nn.LayerNorm(9), nn.Linear(9, 2))
     text = str(gt.init_(model, CRELU))

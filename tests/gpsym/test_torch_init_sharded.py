@@ -15,6 +15,7 @@ import gpsym.torch as gt
 from gpsym.torch import Rule
 
 RANKS = 2
+DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 
 
 class Numbers:
@@ -58,7 +59,7 @@ def assert_whole(model, expected):
 
 
 def sharded(mesh):
-    for dtype in (torch.float32, torch.float64, torch.bfloat16):
+    for dtype in DTYPES:
         expected = whole(dtype)
         for placement in (Shard(0), Shard(1), Replicate()):
             model = build(dtype)
@@ -69,13 +70,14 @@ def sharded(mesh):
 
 
 def fsdp2(mesh):
-    with torch.device("meta"):
-        model = build()
-    fully_shard(model[2], mesh=mesh)
-    fully_shard(model, mesh=mesh)
-    model.to_empty(device="cpu")
-    gt.init_(model, Numbers(), generator=torch.Generator().manual_seed(3))
-    assert_whole(model, whole())
+    for dtype in DTYPES:
+        with torch.device("meta"):
+            model = build(dtype)
+        fully_shard(model[2], mesh=mesh)
+        fully_shard(model, mesh=mesh)
+        model.to_empty(device="cpu")
+        gt.init_(model, Numbers(), generator=torch.Generator().manual_seed(3))
+        assert_whole(model, whole(dtype))
 
 
 def traced(mesh):
