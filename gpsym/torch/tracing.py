@@ -18,7 +18,7 @@ from torch.nn.modules.lazy import LazyModuleMixin
 
 from gpsym.torch.sites import is_norm
 
-__all__ = ["Place", "trace"]
+__all__ = ["Graph", "Place", "call", "quiet", "tensors_in", "trace"]
 
 # Nodes that move numbers, or leave some out, and change none.  What is not known to be such counts as an activation.
 _MOVES = frozenset(
@@ -67,21 +67,26 @@ def trace(model: nn.Module, layers: Iterable[nn.Module], batch: Any) -> dict[nn.
 
     Raises ValueError if no output depends on a layer by the graph, as under torch.no_grad.
     """
-    graph = _Graph(set(layers), {module for module in model.modules() if is_norm(module)})
-    with _quiet(model), graph.recording(), torch.enable_grad():
-        output = _call(model, batch)
-    graph.finish(output)
+    graph = Graph(set(layers), {module for module in model.modules() if is_norm(module)})
+    with quiet(model), graph.recording(), torch.enable_grad():
+        output = call(model, batch)
+    if not graph.finish(output):
+        raise ValueError(
+            "init_: need a batch whose output depends on a layer, got one without a graph, as under torch.no_grad; "
+            "name first_layers and readout_layers instead."
+        )
     return {layer: graph.place(layer) for layer in graph.layers if layer in graph.inputs}
 
 
-def _call(model: nn.Module, batch: Any) -> Any:
+def call(model: nn.Module, batch: Any) -> Any:
+    """The output of the model for a tensor, a tuple of arguments, or a mapping of keyword arguments."""
     if isinstance(batch, Mapping):
         return model(**batch)
     return model(*batch) if isinstance(batch, tuple) else model(batch)
 
 
 @contextmanager
-def _quiet(model: nn.Module) -> Iterator[None]:
+def quiet(model: nn.Module) -> Iterator[None]:
     """Evaluation mode, but for batch normalization, which there would not normalize; everything restored behind."""
     modes = {module: module.training for module in model.modules()}
     lazy = [m for m in model.modules() if isinstance(m, LazyModuleMixin) and is_norm(m)]
@@ -105,18 +110,18 @@ def _quiet(model: nn.Module) -> Iterator[None]:
                 module.reset_running_stats()  # it took on its shape, and the statistics of the batch
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
+def tensors_in(value: Any) -> Iterator[Tensor]:
     """The floating-point tensors in nested containers and in objects such as the outputs of Hugging Face models."""
     if isinstance(value, Tensor):
         if value.is_floating_point():
             yield value
     elif isinstance(value, Mapping):
-        yield from _tensors(list(value.values()))
+        yield from tensors_in(list(value.values()))
     elif isinstance(value, list | tuple):
         for part in value:
-            yield from _tensors(part)
+            yield from tensors_in(part)
     elif hasattr(value, "__dataclass_fields__"):
-        yield from _tensors(list(vars(value).values()))
+        yield from tensors_in(list(vars(value).values()))
 
 
 def _as_normal(arguments: Any) -> Any:
@@ -130,7 +135,7 @@ def _as_normal(arguments: Any) -> Any:
     return (normal, *arguments[1:])
 
 
-class _Graph:
+class Graph:
     """Layers and normalizations, and which of them feed which, between recording and `place`."""
 
     def __init__(self, layers: set[nn.Module], norms: set[nn.Module]):
@@ -156,7 +161,7 @@ class _Graph:
                 handle.remove()
 
     def _before(self, module: nn.Module, args: Any, kwargs: Any) -> None:
-        tensors = list(_tensors([args, kwargs]))
+        tensors = list(tensors_in([args, kwargs]))
         self.calls[module] = self.calls.get(module, 0) + 1
         self.inputs.setdefault(module, []).extend(t.grad_fn for t in tensors if t.grad_fn is not None)
         if module in self.layers and tensors:
@@ -166,7 +171,7 @@ class _Graph:
     def _after(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
         if module in self.norms and module not in self.mean_squares:
             probe = module.forward(*_as_normal(args), **(kwargs if args else _as_normal(kwargs)))
-            self.mean_squares[module] = next(_tensors(probe)).detach().double().square().mean().item()
+            self.mean_squares[module] = next(tensors_in(probe)).detach().double().square().mean().item()
         return self._marked(module, output)
 
     def _marked(self, module: nn.Module, output: Any) -> Any:
@@ -179,15 +184,12 @@ class _Graph:
         self.marks[marked.grad_fn] = module
         return marked
 
-    def finish(self, output: Any) -> None:
+    def finish(self, output: Any) -> bool:
+        """Whether the output depends on a layer; after it, `place` knows."""
         for module, nodes in self.inputs.items():
             self.sources[module], self.operations[module] = self._walk(nodes)
-        self.outputs, _ = self._walk([t.grad_fn for t in _tensors(output) if t.grad_fn is not None])
-        if not self.outputs:
-            raise ValueError(
-                "init_: need a batch whose output depends on a layer, got one without a graph, as under torch.no_grad; "
-                "name first_layers and readout_layers instead."
-            )
+        self.outputs, _ = self._walk([t.grad_fn for t in tensors_in(output) if t.grad_fn is not None])
+        return bool(self.outputs)
 
     def _walk(self, nodes: Iterable[Any]) -> tuple[set[nn.Module], set[str]]:
         """The nearest marked modules behind the nodes, and the operations between."""
@@ -217,22 +219,24 @@ class _Graph:
                 stack += self.sources.get(module, ())
         return False
 
-    def _consumers(self, module: nn.Module) -> set[nn.Module]:
+    def consumers(self, module: nn.Module) -> set[nn.Module]:
+        """The layers and normalizations that the output of the module goes to."""
         return {other for other, sources in self.sources.items() if module in sources}
 
     def _reaches_a_layer(self, module: nn.Module) -> bool:
-        seen, stack = {module}, list(self._consumers(module))
+        seen, stack = {module}, list(self.consumers(module))
         while stack:
             other = stack.pop()
             if other in self.layers:
                 return True
             if other not in seen:
                 seen.add(other)
-                stack += self._consumers(other)
+                stack += self.consumers(other)
         return False
 
     def place(self, layer: nn.Module) -> Place:
-        consumers = self._consumers(layer)
+        """Where a layer that was called stands."""
+        consumers = self.consumers(layer)
         alone = layer not in self.outputs and all(c in self.norms and self.sources[c] == {layer} for c in consumers)
         role, sources = self._role(layer), self.sources[layer]
         square = self.mean_squares.get(layer, math.nan)
