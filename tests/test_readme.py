@@ -13,6 +13,8 @@ README = Path(__file__).parents[1] / "README.md"
 PROOFS = README.parent / "proofs" / "README.md"
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
 
+EXAMPLES = [block for language, block in BLOCKS if language == "python"]
+
 # (command, what the README shows below it)
 COMMANDS = [
     (match[1], match[2])
@@ -24,12 +26,13 @@ COMMANDS = [
 
 
 def test_the_readme_has_an_example_and_commands():
-    assert [language for language, _ in BLOCKS].count("python") == 1
+    assert len(EXAMPLES) == 2
     assert len(COMMANDS) >= 6
 
 
-def test_the_example_runs():
-    (example,) = (block for language, block in BLOCKS if language == "python")
+def test_the_examples_run(capsys):
+    """The first builds a network of the design; the second breaks it and prints what its comments show."""
+    example, after = EXAMPLES
     namespace = {}
     exec(example, namespace)
     model, design = namespace["model"], namespace["design"]
@@ -37,6 +40,9 @@ def test_the_example_runs():
     hidden = model[:8](x)
     assert hidden.eq(0).float().mean().item() == pytest.approx(design.sparsity, abs=0.05)
     assert len([line for line in example.splitlines() if line]) <= 12
+    exec(after, namespace)
+    shown = [line.removeprefix("# ") for line in after.splitlines() if line.startswith("# ")]
+    assert shown == capsys.readouterr().out.splitlines()
 
 
 @pytest.mark.parametrize(("command", "shown"), COMMANDS, ids=[command for command, _ in COMMANDS])

@@ -1,4 +1,4 @@
-"""PyTorch side of gpsym: activation modules, their functional forms, and the initializer.
+"""PyTorch side of gpsym: activation modules, their functional forms, the initializer, and its diagnosis.
 
 The only place in gpsym that imports torch.
 """
@@ -11,6 +11,7 @@ if find_spec("torch") is None:
     raise ImportError("gpsym.torch: need PyTorch, got no module torch; pip install 'gpsym[torch]'.")
 
 from gpsym.torch import functional
+from gpsym.torch.diagnose import diagnose
 from gpsym.torch.inference import SkippingLinear, SkippingReport, skip_zeros_
 from gpsym.torch.init import InitReport, LayerReport, Rule, Skipped, init_
 from gpsym.torch.layers import BorderScaled, Gated, Residual
@@ -39,6 +40,7 @@ __all__ = [
     "SkippingReport",
     "SoftThreshold",
     "activation_module",
+    "diagnose",
     "functional",
     "init_",
     "skip_zeros_",

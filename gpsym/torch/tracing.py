@@ -19,7 +19,7 @@ from torch.nn.modules.lazy import LazyModuleMixin
 
 from gpsym.torch.sites import is_norm
 
-__all__ = ["Place", "trace"]
+__all__ = ["Graph", "Place", "call", "quiet", "tensors_in", "trace"]
 
 # Nodes that move numbers, or leave some out, and change none.  What is not known to be such counts as an activation.
 _MOVES = frozenset(
@@ -69,21 +69,26 @@ def trace(model: nn.Module, layers: Iterable[nn.Module], batch: Any) -> dict[nn.
 
     Raises ValueError if no output depends on a layer by the graph, as under torch.no_grad.
     """
-    graph = _Graph(set(layers), {module for module in model.modules() if is_norm(module)})
-    with _quiet(model), graph.recording(), torch.enable_grad():
-        output = _call(model, batch)
-    graph.finish(output)
+    graph = Graph(set(layers), {module for module in model.modules() if is_norm(module)})
+    with quiet(model), graph.recording(), torch.enable_grad():
+        output = call(model, batch)
+    if not graph.finish(output):
+        raise ValueError(
+            "init_: need a batch whose output depends on a layer, got one without a graph, as under torch.no_grad; "
+            "name first_layers and readout_layers instead."
+        )
     return {layer: graph.place(layer) for layer in graph.layers if layer in graph.inputs}
 
 
-def _call(model: nn.Module, batch: Any) -> Any:
+def call(model: nn.Module, batch: Any) -> Any:
+    """The output of the model for a tensor, a tuple of arguments, or a mapping of keyword arguments."""
     if isinstance(batch, Mapping):
         return model(**batch)
     return model(*batch) if isinstance(batch, tuple) else model(batch)
 
 
 @contextmanager
-def _quiet(model: nn.Module) -> Iterator[None]:
+def quiet(model: nn.Module) -> Iterator[None]:
     """Evaluation mode, but for batch normalization, which there would not normalize; everything restored behind."""
     modes = {module: module.training for module in model.modules()}
     lazy = [m for m in model.modules() if isinstance(m, LazyModuleMixin) and is_norm(m)]
@@ -107,18 +112,18 @@ def _quiet(model: nn.Module) -> Iterator[None]:
                 module.reset_running_stats()  # it took on its shape, and the statistics of the batch
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
+def tensors_in(value: Any) -> Iterator[Tensor]:
     """The floating-point tensors in nested containers and in objects such as the outputs of Hugging Face models."""
     if isinstance(value, Tensor):
         if value.is_floating_point():
             yield value
     elif isinstance(value, Mapping):
-        yield from _tensors(list(value.values()))
+        yield from tensors_in(list(value.values()))
     elif isinstance(value, list | tuple):
         for part in value:
-            yield from _tensors(part)
+            yield from tensors_in(part)
     elif hasattr(value, "__dataclass_fields__"):
-        yield from _tensors(list(vars(value).values()))
+        yield from tensors_in(list(vars(value).values()))
 
 
 def _as_normal(arguments: Any) -> Any:
@@ -136,16 +141,15 @@ def _mean_square(tensor: Tensor) -> float:
     return tensor.detach().double().square().mean().item()
 
 
-class _Graph:
+class Graph:
     """Layers and normalizations, and which of them feed which, between recording and `place`."""
 
     def __init__(self, layers: set[nn.Module], norms: set[nn.Module]):
         self.layers, self.norms = layers, norms
         self.marks: dict[Any, nn.Module] = {}  # node of an output -> the module that it comes from
         self.inputs: dict[nn.Module, list[Any]] = {}  # module -> nodes of what it was called with
-        self.squares: dict[
-            nn.Module, list[float]
-        ] = {}  # layer -> E[x^2] of each call; normalization -> of normal input
+        # Layer -> E[x^2] of each call; normalization -> of normal input.
+        self.squares: dict[nn.Module, list[float]] = {}
         self.calls: Counter[nn.Module] = Counter()
         self.sources: dict[nn.Module, set[nn.Module]] = {}
         self.consumers: dict[nn.Module, set[nn.Module]] = {module: set() for module in layers | norms}
@@ -154,6 +158,7 @@ class _Graph:
 
     @contextmanager
     def recording(self) -> Iterator[None]:
+        """Hooks that record the calls of all layers and normalizations."""
         handles = []
         for module in self.layers | self.norms:
             handles.append(module.register_forward_pre_hook(self._before, with_kwargs=True))
@@ -165,7 +170,7 @@ class _Graph:
                 handle.remove()
 
     def _before(self, module: nn.Module, args: Any, kwargs: Any) -> None:
-        tensors = list(_tensors([args, kwargs]))
+        tensors = list(tensors_in([args, kwargs]))
         self.calls[module] += 1
         self.inputs.setdefault(module, []).extend(t.grad_fn for t in tensors if t.grad_fn is not None)
         if module in self.layers and tensors:
@@ -175,7 +180,7 @@ class _Graph:
     def _after(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
         if module in self.norms and module not in self.squares:
             probe = module.forward(*_as_normal(args), **(kwargs if args else _as_normal(kwargs)))
-            self.squares[module] = [_mean_square(next(_tensors(probe)))]
+            self.squares[module] = [_mean_square(next(tensors_in(probe)))]
         return self._marked(module, output)
 
     def _marked(self, module: nn.Module, output: Any) -> Any:
@@ -188,17 +193,14 @@ class _Graph:
         self.marks[marked.grad_fn] = module
         return marked
 
-    def finish(self, output: Any) -> None:
+    def finish(self, output: Any) -> bool:
+        """Whether the output depends on a layer; after it, `place` knows."""
         for module, nodes in self.inputs.items():
             self.sources[module], self.operations[module] = self._walk(nodes)
             for source in self.sources[module]:
                 self.consumers[source].add(module)
-        self.outputs, _ = self._walk([t.grad_fn for t in _tensors(output) if t.grad_fn is not None])
-        if not self.outputs:
-            raise ValueError(
-                "init_: need a batch whose output depends on a layer, got one without a graph, as under torch.no_grad; "
-                "name first_layers and readout_layers instead."
-            )
+        self.outputs, _ = self._walk([t.grad_fn for t in tensors_in(output) if t.grad_fn is not None])
+        return bool(self.outputs)
 
     def _walk(self, nodes: Iterable[Any]) -> tuple[set[nn.Module], set[str]]:
         """The nearest marked modules behind the nodes, and the operations between."""
@@ -229,6 +231,7 @@ class _Graph:
         return False
 
     def place(self, layer: nn.Module) -> Place:
+        """Where a layer that was called stands."""
         consumers = self.consumers[layer]
         alone = layer not in self.outputs and all(c in self.norms and self.sources[c] == {layer} for c in consumers)
         role, sources = self._role(layer), self.sources[layer]
