@@ -21,6 +21,7 @@ from gpsym.torch.modules import (
     SoftThreshold,
     activation_module,
 )
+from gpsym.torch.sparsify import SparsifyReport, Swapped, sparsify_
 
 __all__ = [
     "BorderScaled",
@@ -35,7 +36,10 @@ __all__ = [
     "ShiftedReLU",
     "Skipped",
     "SoftThreshold",
+    "SparsifyReport",
+    "Swapped",
     "activation_module",
     "functional",
     "init_",
+    "sparsify_",
 ]

@@ -6,7 +6,7 @@ Needs torch and the standard library only: `gpsym export` writes this very code 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import fmean
@@ -18,17 +18,17 @@ from torch.nn.modules.lazy import LazyModuleMixin
 
 from gpsym.torch.sites import is_norm
 
-__all__ = ["Place", "trace"]
+__all__ = ["ATTENTION", "MOVES", "Graph", "Place", "call_with", "quiet", "tensors_in", "trace"]
 
 # Nodes that move numbers, or leave some out, and change none.  What is not known to be such counts as an activation.
-_MOVES = frozenset(
+MOVES = frozenset(
     f"{name}Backward"
     for name in (
         "View", "UnsafeView", "ReshapeAlias", "Permute", "Transpose", "T", "Unsqueeze", "Squeeze", "Expand", "Clone",
         "Alias", "Slice", "Select", "Split", "Unbind", "AsStrided", "ToCopy", "Cat", "Stack",
     )
 )  # fmt: skip
-_ATTENTION = ("Softmax", "ScaledDotProduct")  # in the names of nodes, such as SafeSoftmaxBackward0
+ATTENTION = ("Softmax", "ScaledDotProduct")  # in the names of nodes, such as SafeSoftmaxBackward0
 
 
 @dataclass(frozen=True)
@@ -67,21 +67,22 @@ def trace(model: nn.Module, layers: Iterable[nn.Module], batch: Any) -> dict[nn.
 
     Raises ValueError if no output depends on a layer by the graph, as under torch.no_grad.
     """
-    graph = _Graph(set(layers), {module for module in model.modules() if is_norm(module)})
-    with _quiet(model), graph.recording(), torch.enable_grad():
-        output = _call(model, batch)
+    graph = Graph(set(layers), {module for module in model.modules() if is_norm(module)})
+    with quiet(model), graph.recording(), torch.enable_grad():
+        output = call_with(model, batch)
     graph.finish(output)
     return {layer: graph.place(layer) for layer in graph.layers if layer in graph.inputs}
 
 
-def _call(model: nn.Module, batch: Any) -> Any:
+def call_with(model: nn.Module, batch: Any) -> Any:
+    """The model's output for a batch as of `trace`."""
     if isinstance(batch, Mapping):
         return model(**batch)
     return model(*batch) if isinstance(batch, tuple) else model(batch)
 
 
 @contextmanager
-def _quiet(model: nn.Module) -> Iterator[None]:
+def quiet(model: nn.Module) -> Iterator[None]:
     """Evaluation mode, but for batch normalization, which there would not normalize; everything restored behind."""
     modes = {module: module.training for module in model.modules()}
     lazy = [m for m in model.modules() if isinstance(m, LazyModuleMixin) and is_norm(m)]
@@ -105,18 +106,18 @@ def _quiet(model: nn.Module) -> Iterator[None]:
                 module.reset_running_stats()  # it took on its shape, and the statistics of the batch
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
+def tensors_in(value: Any) -> Iterator[Tensor]:
     """The floating-point tensors in nested containers and in objects such as the outputs of Hugging Face models."""
     if isinstance(value, Tensor):
         if value.is_floating_point():
             yield value
     elif isinstance(value, Mapping):
-        yield from _tensors(list(value.values()))
+        yield from tensors_in(list(value.values()))
     elif isinstance(value, list | tuple):
         for part in value:
-            yield from _tensors(part)
+            yield from tensors_in(part)
     elif hasattr(value, "__dataclass_fields__"):
-        yield from _tensors(list(vars(value).values()))
+        yield from tensors_in(list(vars(value).values()))
 
 
 def _as_normal(arguments: Any) -> Any:
@@ -130,11 +131,11 @@ def _as_normal(arguments: Any) -> Any:
     return (normal, *arguments[1:])
 
 
-class _Graph:
-    """Layers and normalizations, and which of them feed which, between recording and `place`."""
+class Graph:
+    """Layers, normalizations and other modules, and which of them feed which, between recording and `place`."""
 
-    def __init__(self, layers: set[nn.Module], norms: set[nn.Module]):
-        self.layers, self.norms = layers, norms
+    def __init__(self, layers: set[nn.Module], norms: set[nn.Module], others: Set[nn.Module] = frozenset()):
+        self.layers, self.norms, self.others = layers, norms, others
         self.marks: dict[Any, nn.Module] = {}  # node of an output -> the module that it comes from
         self.inputs: dict[nn.Module, list[Any]] = {}  # module -> nodes of what it was called with
         self.mean_squares: dict[nn.Module, float] = {}
@@ -146,7 +147,7 @@ class _Graph:
     @contextmanager
     def recording(self) -> Iterator[None]:
         handles = []
-        for module in self.layers | self.norms:
+        for module in self.layers | self.norms | self.others:
             handles.append(module.register_forward_pre_hook(self._before, with_kwargs=True))
             handles.append(module.register_forward_hook(self._after, with_kwargs=True))
         try:
@@ -156,7 +157,7 @@ class _Graph:
                 handle.remove()
 
     def _before(self, module: nn.Module, args: Any, kwargs: Any) -> None:
-        tensors = list(_tensors([args, kwargs]))
+        tensors = list(tensors_in([args, kwargs]))
         self.calls[module] = self.calls.get(module, 0) + 1
         self.inputs.setdefault(module, []).extend(t.grad_fn for t in tensors if t.grad_fn is not None)
         if module in self.layers and tensors:
@@ -166,7 +167,7 @@ class _Graph:
     def _after(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
         if module in self.norms and module not in self.mean_squares:
             probe = module.forward(*_as_normal(args), **(kwargs if args else _as_normal(kwargs)))
-            self.mean_squares[module] = next(_tensors(probe)).detach().double().square().mean().item()
+            self.mean_squares[module] = next(tensors_in(probe)).detach().double().square().mean().item()
         return self._marked(module, output)
 
     def _marked(self, module: nn.Module, output: Any) -> Any:
@@ -180,16 +181,17 @@ class _Graph:
         return marked
 
     def finish(self, output: Any) -> None:
+        """Find what feeds what, once the model has run."""
         for module, nodes in self.inputs.items():
-            self.sources[module], self.operations[module] = self._walk(nodes)
-        self.outputs, _ = self._walk([t.grad_fn for t in _tensors(output) if t.grad_fn is not None])
+            self.sources[module], self.operations[module] = self.walk(nodes)
+        self.outputs, _ = self.walk([t.grad_fn for t in tensors_in(output) if t.grad_fn is not None])
         if not self.outputs:
             raise ValueError(
                 "init_: need a batch whose output depends on a layer, got one without a graph, as under torch.no_grad; "
                 "name first_layers and readout_layers instead."
             )
 
-    def _walk(self, nodes: Iterable[Any]) -> tuple[set[nn.Module], set[str]]:
+    def walk(self, nodes: Iterable[Any]) -> tuple[set[nn.Module], set[str]]:
         """The nearest marked modules behind the nodes, and the operations between."""
         stack, seen, found, names = list(nodes), set(), set(), set()
         while stack:
@@ -204,8 +206,8 @@ class _Graph:
                 stack += [parent for parent, _ in node.next_functions]
         return found, names
 
-    def _layers_behind(self, modules: set[nn.Module]) -> bool:
-        """Whether one of the modules is a layer, or a normalization that a layer feeds, directly or by others."""
+    def layers_behind(self, modules: set[nn.Module]) -> bool:
+        """Whether one of the modules is a layer, or another that a layer feeds, directly or by others."""
         seen: set[nn.Module] = set()
         stack = list(modules)
         while stack:
@@ -217,22 +219,24 @@ class _Graph:
                 stack += self.sources.get(module, ())
         return False
 
-    def _consumers(self, module: nn.Module) -> set[nn.Module]:
+    def consumers(self, module: nn.Module) -> set[nn.Module]:
+        """The marked modules that it feeds directly."""
         return {other for other, sources in self.sources.items() if module in sources}
 
-    def _reaches_a_layer(self, module: nn.Module) -> bool:
-        seen, stack = {module}, list(self._consumers(module))
+    def reaches_a_layer(self, module: nn.Module) -> bool:
+        """Whether the module feeds a layer, directly or by others."""
+        seen, stack = {module}, list(self.consumers(module))
         while stack:
             other = stack.pop()
             if other in self.layers:
                 return True
             if other not in seen:
                 seen.add(other)
-                stack += self._consumers(other)
+                stack += self.consumers(other)
         return False
 
     def place(self, layer: nn.Module) -> Place:
-        consumers = self._consumers(layer)
+        consumers = self.consumers(layer)
         alone = layer not in self.outputs and all(c in self.norms and self.sources[c] == {layer} for c in consumers)
         role, sources = self._role(layer), self.sources[layer]
         square = self.mean_squares.get(layer, math.nan)
@@ -243,11 +247,11 @@ class _Graph:
 
     def _role(self, layer: nn.Module) -> str:
         sources, names = self.sources[layer], self.operations[layer]
-        if not self._reaches_a_layer(layer):
+        if not self.reaches_a_layer(layer):
             return "readout"
-        if not self._layers_behind(sources):
+        if not self.layers_behind(sources):
             return "first"
-        moved = all(name.rstrip("0123456789") in _MOVES or name.endswith("AccumulateGrad") for name in names)
+        moved = all(name.rstrip("0123456789") in MOVES or name.endswith("AccumulateGrad") for name in names)
         if moved and (sources <= self.norms or sources <= self.layers):
             return "normalized" if sources <= self.norms else "linear"
-        return "attention" if any(part in name for name in names for part in _ATTENTION) else "hidden"
+        return "attention" if any(part in name for name in names for part in ATTENTION) else "hidden"
