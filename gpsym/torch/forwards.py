@@ -134,33 +134,32 @@ def forward_of(module: nn.Module) -> Forward:
     if "forward" in vars(module):
         raise ValueError("its forward was replaced, as hooks of other libraries do")
     modes = {part: part.training for part in module.modules()}
+    defaults = _defaults(module)
     try:
         graphs = {mode: _traced(module, mode) for mode in (True, False)}
+        at_defaults = [_traced(module, mode, defaults) for mode in (True, False)] if defaults else graphs.values()
     except Exception as error:  # whatever the code of the forward raises when it meets a proxy
         first_line = str(error).partition("\n")[0].partition(". ")[0]
         raise ValueError(f"torch.fx cannot follow its forward: {first_line}") from error
     finally:
         for part, mode in modes.items():
             part.training = mode
+    # None would take the other way at each "if mask is not None", of which a graph holds one.
+    if any(map(operator.ne, map(_steps, graphs.values()), map(_steps, at_defaults))):
+        raise ValueError(f"what it does depends on whether {', '.join(defaults)} is given")
     return Forward(module, graphs)
 
 
-def _traced(module: nn.Module, training: bool) -> fx.Graph:
-    """The graph in a mode.
-
-    An argument with a default is traced as a tensor, and as the default: None would take the other way at each
-    "if mask is None", and the graph would hold one way only.
-    """
+def _traced(module: nn.Module, training: bool, constants: Mapping[str, Any] | None = None) -> fx.Graph:
+    """The graph in a mode, with these constants for arguments and tensors for the others."""
     for part in module.modules():
         part.training = training
-    graph = _Own().trace(module)
+    return _Own().trace(module, concrete_args=None if constants is None else dict(constants))
+
+
+def _defaults(module: nn.Module) -> dict[str, Any]:
     parameters = inspect.signature(type(module).forward).parameters.values()
-    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
-    if defaults:
-        at_default = _Own().trace(module, concrete_args=defaults)
-        if _steps(graph) != _steps(at_default):
-            raise ValueError(f"what it does depends on whether {', '.join(defaults)} is given")
-    return graph
+    return {parameter.name: parameter.default for parameter in parameters if parameter.default is not parameter.empty}
 
 
 def _steps(graph: fx.Graph) -> list[tuple[str, str]]:

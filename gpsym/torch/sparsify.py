@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
@@ -13,11 +13,12 @@ from torch import nn
 
 from gpsym.design import CriticalInit
 from gpsym.layers.residual import require_alpha
+from gpsym.torch.balancing import balance_, scale_
 from gpsym.torch.calls import Call, find_calls
 from gpsym.torch.init import InitReport, aligned, init_
 from gpsym.torch.rules import given
-from gpsym.torch.sites import Skipped
-from gpsym.torch.surroundings import Sum, balance_, measure, scale_
+from gpsym.torch.sites import Skipped, find_sites
+from gpsym.torch.surroundings import Sum, measure
 from gpsym.torch.swapping import Swapping
 
 __all__ = ["SparsifyReport", "Swapped", "sparsify_"]
@@ -118,6 +119,8 @@ def sparsify_(
     after a normalization and activations, added up, as in ResNets, where activations are behind the sums
                              scale sqrt((q_star - v) / k), shift -m / k, for the measured mean m and variance v of what
                              is added.  The sum is not normal: the sparsity is near that of the design only.
+    after layers that something else feeds, such as an activation that is left
+                             by `init_`, then with weights for the measured mean square of the input.
     after a residual sum     alpha, such as `gpsym.layers.residual.mixing` gives, turns x + branch(x) into
                              sqrt(1 - alpha^2) x + alpha branch(x) where the branch has an activation, the skip
                              connection none, and torch.fx can follow the forward.  Without alpha sums stay: of L
@@ -221,9 +224,29 @@ def _initialise(swapping: Swapping, batch: Any, options: Mapping[str, Any]) -> I
     rules = options.get("rules") or {}
     ours = {name: rule for name, rule in around.rules().items() if given(name, rules) is None}
     report = init_(model, design, **{**options, "batch": batch, "rules": {**ours, **rules}})
-    for phi, scale in balance_(model, set(swapping.phis.values()), design.q_star, batch).items():
+    drawn = {layer.name for layer in report if layer.role == "hidden" and layer.weight_std is not None}
+    others = {s.module: s for s in find_sites(model)[0] if s.name in drawn and around.fed_otherwise(s.module)}
+    balance = balance_(model, set(swapping.phis.values()), design, others, batch)
+    for phi, scale in balance.scales.items():
         swapping.note(phi, f"added to an activation, the normalization in front has the scale {scale:.4g}")
-    return report
+    return _explained(report, set(ours), balance.factors, swapping)
+
+
+def _explained(report: InitReport, ours: Set[str], factors: Mapping[str, float], swapping: Swapping) -> InitReport:
+    """The report with what has been done besides `init_`."""
+    layers = []
+    for layer in report:
+        if layer.name in ours:
+            layer = replace(layer, note="keeps the mean square: fed by a sum without an activation, or attended")
+        elif (factor := factors.get(layer.name)) is not None and layer.weight_std is not None:
+            variance = (layer.weight_std * factor) ** 2 * layer.fan_in
+            rule = f"N(0, {variance:.6g}/fan_in){layer.rule.partition('fan_in)')[2]}"
+            note = "by the measured mean square of its input, which no swapped activation feeds"
+            layer = replace(layer, weight_std=layer.weight_std * factor, rule=rule, note=note)
+        layers.append(layer)
+    scaled = {swapping.names[norm] for norm in swapping.scaled}
+    skipped = (replace(s, why="scaled for the activation behind") if s.name in scaled else s for s in report.skipped)
+    return InitReport(tuple(layers), tuple(skipped))
 
 
 def _scale(swapping: Swapping, phi: nn.Module, added: Sum) -> None:

@@ -5,7 +5,6 @@ Found in the graph that a batch leaves for backpropagation, as the roles of `ini
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from gpsym.torch.rules import Rule
 from gpsym.torch.sites import find_sites, is_norm
 from gpsym.torch.tracing import ATTENTION, MOVES, Graph, call_with, quiet, tensors_in
 
-__all__ = ["Sum", "Surroundings", "balance_", "look_around", "measure", "scale_"]
+__all__ = ["Sum", "Surroundings", "look_around", "measure"]
 
 _PRODUCTS = ("Mul", "Bmm", "Mm", "Addcmul", "Addbmm", "Baddbmm", "Dot", "Mv")  # begin the names of nodes
 _SCALED_SUMS = MOVES | {"AddBackward", "MulBackward"}
@@ -147,6 +146,10 @@ class Surroundings(Graph):
         """
         return {name: Rule(1.0, 0.0) for layer, name in self.names.items() if self._keeps(layer)}
 
+    def fed_otherwise(self, layer: nn.Module) -> bool:
+        """Whether neither activations nor layers alone feed a layer, but what is left: other activations, products."""
+        return layer in self.sources and self.place(layer).role == "hidden" and not self.sources[layer] & self.others
+
     def _keeps(self, layer: nn.Module) -> bool:
         sources = self.sources.get(layer, set())
         if not self.reaches_a_layer(layer) or not self.layers_behind(sources) or sources & self.others:
@@ -172,87 +175,6 @@ def look_around(model: nn.Module, activations: set[nn.Module], sums: set[Mixture
         output = call_with(model, batch)
     graph.finish(output)
     return graph
-
-
-@torch.no_grad()
-def scale_(norms: Iterable[nn.Module], scale: float, shift: float = 0.0) -> float:
-    """Give the normalizations this scale and shift; returns the sum of the shifts, 0 where they have none.
-
-    Raises ValueError for one without a scale that may change, unless it is to be 1.
-    """
-    total = 0.0
-    for norm in norms:
-        bias = getattr(norm, "bias", None)
-        if _has_scale(norm):
-            norm.weight.fill_(scale)  # type: ignore[operator]
-        elif not math.isclose(scale, 1.0, rel_tol=1e-6):  # float32
-            raise ValueError(
-                f"sparsify_: need a scale {scale:.6g} in {type(norm).__name__}, which feeds an activation, got one "
-                "without a learned scale, or frozen; take a design with q_star = 1, or let it learn a scale."
-            )
-        if bias is not None and bias.requires_grad:
-            bias.fill_(shift)
-            total += shift
-    return total
-
-
-def _has_scale(norm: nn.Module) -> bool:
-    weight = getattr(norm, "weight", None)
-    return weight is not None and weight.requires_grad
-
-
-class _Balance(Graph):
-    """A run in which the normalizations in sums with outputs of activations are scaled, one sum after the other."""
-
-    def __init__(self, model: nn.Module, activations: set[nn.Module], q_star: float):
-        super().__init__(set(), {module for module in model.modules() if is_norm(module)}, activations)
-        self.layers = {site.module for site in find_sites(model)[0]}
-        self.q_star = q_star
-        self.added: dict[Any, Tensor] = {}  # node -> output of a normalization
-        self.scales: dict[nn.Module, float] = {}  # activation -> scale of the normalizations in front
-
-    def _marked(self, module: nn.Module, output: Any) -> Any:
-        marked = super()._marked(module, output)
-        if module in self.norms:
-            self.added[marked.grad_fn] = marked.detach().clone()  # y += x would change it
-        return marked
-
-    def _before(self, module: nn.Module, args: Any, kwargs: Any) -> Any:
-        if module not in self.others:
-            return None
-        (u,) = tensors_in([args, kwargs])
-        found = Sum.before(self, u.grad_fn)
-        norms = found.norms
-        if not norms or found.rest != "activations" or not all(map(_has_scale, norms)):
-            return None
-        normal = torch.stack([self.added[node] for node in found.nodes]).sum(0)
-        rest = (u.detach() - normal).double()
-        variance = rest.var(correction=0).item()
-        if variance >= self.q_star:
-            return None
-        scale = math.sqrt((self.q_star - variance) / len(norms))
-        shift = scale_(norms, scale, -rest.mean().item() / len(norms))
-        self.scales[module] = scale
-        return (u + (scale - 1) * normal + shift,), {}
-
-    def _after(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
-        return self._marked(module, output)
-
-
-@torch.no_grad()
-def balance_(model: nn.Module, activations: set[nn.Module], q_star: float, batch: Any) -> dict[nn.Module, float]:
-    """Scale the normalizations in sums with outputs of activations such that the sum has mean 0 and variance q_star.
-
-    That is the sum before the activation of a block x + norm(...) whose x is the output of an activation before: with
-    mean m and variance v of x over the batch, the k normalizations get the scale sqrt((q_star - v) / k) and the shift
-    -m / k.  Scales and shifts must be 1 and 0 before.  Where v >= q_star they stay.
-
-    Returns activation -> scale.
-    """
-    graph = _Balance(model, activations, q_star)
-    with quiet(model), graph.recording(), torch.enable_grad():
-        call_with(model, batch)
-    return graph.scales
 
 
 @torch.no_grad()

@@ -29,6 +29,8 @@ class Swapping:
         self.notes: dict[nn.Module, str] = {}
         self.saved: dict[nn.Module, tuple[type, dict[str, Any], dict[str, Any]]] = {}
         self.numbers: dict[Tensor, Tensor] = {}
+        self.scaled: set[nn.Module] = set()  # normalizations
+        self.around: Surroundings | None = None
 
     def put(self, calls: Iterable[Call]) -> None:
         """Have these activations swapped, and no others."""
@@ -54,7 +56,7 @@ class Swapping:
             vars(module).update(attributes, _modules=children)
         for tensor, number in self.numbers.items():
             tensor.copy_(number)
-        self.saved, self.numbers = {}, {}
+        self.saved, self.numbers, self.around = {}, {}, None
 
     def _save(self, module: nn.Module) -> None:
         if module not in self.saved:
@@ -95,8 +97,10 @@ class Swapping:
                 module.use_nested_tensor = False
 
     def look_around(self, batch: Any) -> Surroundings:
-        """What is around the new activations."""
-        return look_around(self.model, set(self.phis.values()), set(self.mixtures.values()), batch)
+        """What is around the new activations, for one and the same batch."""
+        if self.around is None:
+            self.around = look_around(self.model, set(self.phis.values()), set(self.mixtures.values()), batch)
+        return self.around
 
     def gates(self) -> list[Call]:
         """The calls whose output the forward around them multiplies with another branch, where torch.fx tells."""
@@ -116,4 +120,5 @@ class Swapping:
     def keep_numbers(self, norms: Iterable[nn.Module]) -> None:
         """Have `undo` restore the scales and shifts."""
         for norm in norms:
+            self.scaled.add(norm)
             self.numbers |= {p: p.clone() for p in norm.parameters(recurse=False) if p not in self.numbers}
