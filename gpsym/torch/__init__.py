@@ -12,7 +12,7 @@ if find_spec("torch") is None:
 
 from gpsym.torch import functional
 from gpsym.torch.init import InitReport, LayerReport, Rule, Skipped, init_
-from gpsym.torch.layers import BorderScaled, Gated, Residual
+from gpsym.torch.layers import BorderScaled, Gated, Mixture, Residual
 from gpsym.torch.modules import (
     ClippedReLU,
     ClippedSoftThreshold,
@@ -30,6 +30,7 @@ __all__ = [
     "Gated",
     "InitReport",
     "LayerReport",
+    "Mixture",
     "PiecewisePolynomial",
     "Residual",
     "Rule",

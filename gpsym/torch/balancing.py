@@ -50,11 +50,11 @@ def _has_scale(norm: nn.Module) -> bool:
 class Balance:
     """What a run over a batch changed.
 
-    scales   activation -> scale of the normalizations in front of it.
+    scales   activation -> scale of the normalizations in front of it; None where they stay.
     factors  name of a layer -> factor of its weights.
     """
 
-    scales: dict[nn.Module, float]
+    scales: dict[nn.Module, float | None]
     factors: dict[str, float]
 
 
@@ -88,19 +88,21 @@ class _Balancing(Graph):
         self.done.factors[site.name] = factor
 
     def _balanced(self, activation: nn.Module, u: Tensor) -> Any:
-        """The input of the activation with its normalizations scaled; None where that is not to be."""
+        """The input of the activation with its normalizations scaled; None where they stay."""
         found = Sum.before(self, u.grad_fn)
-        if not found.norms or found.rest != "activations" or not all(map(_has_scale, found.norms)):
+        if not found.norms or found.rest != "activations":
             return None
-        normal = torch.stack([self.added[node] for node in found.nodes]).sum(0)
-        rest = (u.detach() - normal).double()
+        added = torch.stack([self.added[node] for node in found.nodes]).sum(0)
+        rest = (u.detach() - added).double()
         variance = rest.var(correction=0).item()
-        if variance >= self.design.q_star:
+        self.done.scales[activation] = None
+        if variance >= self.design.q_star or not all(map(_has_scale, found.norms)):
             return None
+        before = math.sqrt(self.design.q_star / len(found.norms))
         scale = math.sqrt((self.design.q_star - variance) / len(found.norms))
         shift = scale_(found.norms, scale, -rest.mean().item() / len(found.norms))
         self.done.scales[activation] = scale
-        return (u + (scale - 1) * normal + shift,), {}
+        return (u + (scale / before - 1) * added + shift,), {}
 
     def _after(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
         marked = self._marked(module, output)
@@ -117,7 +119,7 @@ def balance_(
 
     Normalizations in sums with outputs of activations, as before the activation of a block x + norm(...) whose x is the
     output of an activation before: with mean m and variance v of x, the k normalizations get the scale
-    sqrt((q_star - v) / k) and the shift -m / k; where v >= q_star they stay.  They must be 1 and 0 before.
+    sqrt((q_star - v) / k) and the shift -m / k; where v >= q_star they stay, at sqrt(q_star / k) and 0.
 
     Layers, of the hidden rule, that something else than the design's activation feeds: their weights are multiplied
     such that their variance is (q_star - sigma_b2) / (fan_in E[x^2]), as of a first layer.

@@ -122,7 +122,7 @@ class Forward:
         for node, module in {**activations, **sums}.items():
             self.module.add_module(children[node], module.train(self.module.training))
         kind = type(self.module)
-        names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}
+        names = {"__module__": kind.__module__, "__doc__": kind.__doc__}
         self.module.__class__ = type(kind.__name__, (kind,), {**names, "forward": _by_mode(forwards, kind)})
 
 

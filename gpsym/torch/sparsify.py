@@ -228,7 +228,8 @@ def _initialise(swapping: Swapping, batch: Any, options: Mapping[str, Any]) -> I
     others = {s.module: s for s in find_sites(model)[0] if s.name in drawn and around.fed_otherwise(s.module)}
     balance = balance_(model, set(swapping.phis.values()), design, others, batch)
     for phi, scale in balance.scales.items():
-        swapping.note(phi, f"added to an activation, the normalization in front has the scale {scale:.4g}")
+        note = "stays" if scale is None else f"has the scale {scale:.4g}"
+        swapping.note(phi, f"added to an activation, the normalization in front {note}")
     return _explained(report, set(ours), balance.factors, swapping)
 
 
@@ -250,15 +251,14 @@ def _explained(report: InitReport, ours: Set[str], factors: Mapping[str, float],
 
 
 def _scale(swapping: Swapping, phi: nn.Module, added: Sum) -> None:
-    """Scale the normalizations in front of an activation; to 1 for now where other activations are added."""
+    """Scale the normalizations in front of an activation, as if no other activations were added."""
     swapping.keep_numbers(added.norms)
-    if added.rest == "alone":
-        scale = math.sqrt(swapping.design.q_star / len(added.norms))
+    scale = math.sqrt(swapping.design.q_star / len(added.norms))
+    if added.rest != "other":
         scale_(added.norms, scale)
+    if added.rest == "alone":
         swapping.note(phi, f"normalized in front, with the scale {scale:.4g}")
-    elif added.rest == "activations":
-        scale_(added.norms, 1.0)
-    else:
+    elif added.rest == "other":
         swapping.note(phi, "in front a normalization and other layers are added: the variance is not q_star")
 
 

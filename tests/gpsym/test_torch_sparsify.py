@@ -449,11 +449,15 @@ def test_a_normalization_without_a_scale_serves_q_star_one_only():
         return nn.Sequential(nn.Linear(50, 200), nn.BatchNorm1d(200, affine=False), nn.ReLU(), nn.Linear(200, 5))
 
     assert gt.sparsify_(model(), CRELU, batch=torch.randn(64, 50)).zeros == pytest.approx(0.85, abs=0.03)
-    refused = model()
-    before = state(refused)
-    with pytest.raises(ValueError, match="need a scale 2 in BatchNorm1d, which feeds an activation"):
-        gt.sparsify_(refused, CST, batch=torch.randn(64, 50))
-    assert_unchanged(refused, before)
+    behind = stack("behind", 1)
+    behind[3].norm2 = nn.BatchNorm1d(200, affine=False)
+    report = gt.sparsify_(behind, CRELU, batch=torch.randn(64, 200))
+    assert report.swapped[1].note.endswith("added to an activation, the normalization in front stays")
+    for refused, inputs in ((model(), 50), (behind, 200)):
+        before = state(refused)
+        with pytest.raises(ValueError, match="need a scale 2 in BatchNorm1d, which feeds an activation"):
+            gt.sparsify_(refused, CST, batch=torch.randn(64, inputs))
+        assert_unchanged(refused, before)
 
 
 class Block(nn.Module):
@@ -509,17 +513,23 @@ def test_without_alpha_residual_sums_stay():
 
 
 def test_activations_behind_sums_get_their_variance_by_the_normalization_in_the_sum():
-    """The mean square is q_star but for what the activations of one run and of the next differ by, 1 %.
+    """Mean 0 to rounding; mean square q_star but for the correlation of skip connection and branch, 1 %.
 
     The sum is not normal, and batch normalization makes units of different kurtosis: zeros within 0.04.
     """
     for design in (CRELU, CST):
-        report = gt.sparsify_(stack("behind", 3), design, batch=torch.randn(256, 200))
+        model, x, means = stack("behind", 3), torch.randn(256, 200), []
+        report = gt.sparsify_(model, design, batch=x)
         assert len(report.swapped) == 4
         for swapped in report.swapped:
             assert swapped.variance == pytest.approx(design.q_star, rel=0.01)
         assert report.zeros == pytest.approx(design.sparsity, abs=0.04)
         assert "added to an activation" in report.swapped[1].note
+        for block in model[3:6]:
+            block.act.register_forward_pre_hook(lambda _, args: means.append(args[0].mean().item()))
+        model(x)
+        assert len(means) == 6
+        assert max(map(abs, means)) < 1e-4
 
 
 def test_alpha_is_refused_where_no_theory_speaks_of_it():
