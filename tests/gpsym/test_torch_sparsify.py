@@ -512,24 +512,24 @@ def test_without_alpha_residual_sums_stay():
     assert_near(found, torch.tensor([1.0, 2.0], dtype=torch.float64))
 
 
-def test_activations_behind_sums_get_their_variance_by_the_normalization_in_the_sum():
+@pytest.mark.parametrize("design", [CRELU, CST], ids=["crelu", "cst, q_star 4"])
+def test_activations_behind_sums_get_their_variance_by_the_normalization_in_the_sum(design):
     """Mean 0 to rounding; mean square q_star but for the correlation of skip connection and branch, 1 %.
 
     The sum is not normal, and batch normalization makes units of different kurtosis: zeros within 0.04.
     """
-    for design in (CRELU, CST):
-        model, x, means = stack("behind", 3), torch.randn(256, 200), []
-        report = gt.sparsify_(model, design, batch=x)
-        assert len(report.swapped) == 4
-        for swapped in report.swapped:
-            assert swapped.variance == pytest.approx(design.q_star, rel=0.01)
-        assert report.zeros == pytest.approx(design.sparsity, abs=0.04)
-        assert "added to an activation" in report.swapped[1].note
-        for block in model[3:6]:
-            block.act.register_forward_pre_hook(lambda _, args: means.append(args[0].mean().item()))
-        model(x)
-        assert len(means) == 6
-        assert max(map(abs, means)) < 1e-4
+    model, x, means = stack("behind", 3), torch.randn(256, 200), []
+    report = gt.sparsify_(model, design, batch=x)
+    assert len(report.swapped) == 4
+    for swapped in report.swapped:
+        assert swapped.variance == pytest.approx(design.q_star, rel=0.01)
+    assert report.zeros == pytest.approx(design.sparsity, abs=0.04)
+    assert "added to an activation" in report.swapped[1].note
+    for block in model[3:6]:
+        block.act.register_forward_pre_hook(lambda _, args: means.append(args[0].mean().item()))
+    model(x)
+    assert len(means) == 6
+    assert max(map(abs, means)) < 1e-4
 
 
 def test_alpha_is_refused_where_no_theory_speaks_of_it():
