@@ -532,6 +532,31 @@ def test_activations_behind_sums_get_their_variance_by_the_normalization_in_the_
     assert max(map(abs, means)) < 1e-4
 
 
+class Joined(nn.Module):
+    """A sum of two normalized layers, as where the skip connection of a ResNet changes the width, or of one."""
+
+    def __init__(self, both):
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(200, 200), nn.Linear(200, 200), nn.Linear(200, 5)
+        self.one, self.other = nn.BatchNorm1d(200), nn.BatchNorm1d(200) if both else nn.Identity()
+
+    def forward(self, x):
+        return self.c(F.relu(self.one(self.a(x)) + self.other(self.b(x))))
+
+
+def test_normalizations_that_are_added_up_share_the_variance():
+    """Mean square q_star but for the correlation of two random units over 500 rows, 1/sqrt(500 x 200) = 0.3 %."""
+    model = Joined(True)
+    (swapped,) = gt.sparsify_(model, CST, batch=torch.randn(500, 200)).swapped
+    assert swapped.variance == pytest.approx(CST.q_star, rel=0.02)
+    assert torch.equal(model.one.weight, model.other.weight)
+    assert swapped.note == "normalized in front, with the scale 1.414"
+    model = Joined(False)
+    (swapped,) = gt.sparsify_(model, CST, batch=torch.randn(500, 200)).swapped
+    assert swapped.note == "in front a normalization and other layers are added: the variance is not q_star"
+    assert model.one.weight.eq(1).all()
+
+
 def test_alpha_is_refused_where_no_theory_speaks_of_it():
     with pytest.raises(ValueError, match=r"need alpha in \(0, 1\], got 2"):
         gt.sparsify_(stack("one layer", 1), CRELU, alpha=2)
@@ -589,6 +614,14 @@ def test_options_are_those_of_init_():
     )
     assert report.init == expected
     assert all(map(torch.equal, one.parameters(), other.parameters()))
+
+
+def test_rules_of_the_caller_go_before_others():
+    model, x = stack("two layers", 2), torch.randn(4, 200)
+    before = model[2].v.weight.detach().clone()
+    report = gt.sparsify_(model, CRELU, batch=x, rules={"2": None})
+    assert torch.equal(model[2].v.weight, before)
+    assert [skipped.name for skipped in report.init.skipped if skipped.why == "as rules say"] == ["2.v", "2.w"]
 
 
 def test_what_init_refuses_changes_nothing():
