@@ -14,7 +14,7 @@ from gpsym.torch import functional
 from gpsym.torch.diagnose import diagnose
 from gpsym.torch.inference import SkippingLinear, SkippingReport, skip_zeros_
 from gpsym.torch.init import InitReport, LayerReport, Rule, Skipped, init_
-from gpsym.torch.layers import BorderScaled, Gated, Residual
+from gpsym.torch.layers import BorderScaled, Gated, Mixture, Residual
 from gpsym.torch.modules import (
     ClippedReLU,
     ClippedSoftThreshold,
@@ -23,6 +23,7 @@ from gpsym.torch.modules import (
     SoftThreshold,
     activation_module,
 )
+from gpsym.torch.sparsify import SparsifyReport, Swapped, sparsify_
 
 __all__ = [
     "BorderScaled",
@@ -31,6 +32,7 @@ __all__ = [
     "Gated",
     "InitReport",
     "LayerReport",
+    "Mixture",
     "PiecewisePolynomial",
     "Residual",
     "Rule",
@@ -39,9 +41,12 @@ __all__ = [
     "SkippingLinear",
     "SkippingReport",
     "SoftThreshold",
+    "SparsifyReport",
+    "Swapped",
     "activation_module",
     "diagnose",
     "functional",
     "init_",
     "skip_zeros_",
+    "sparsify_",
 ]

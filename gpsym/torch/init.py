@@ -18,7 +18,7 @@ from gpsym.torch.rules import Choice, Design, Rule, find_roles, given_rules, why
 from gpsym.torch.sites import Part, Site, Skipped, find_sites, refusal
 from gpsym.torch.tracing import Place, trace
 
-__all__ = ["InitReport", "LayerReport", "Rule", "Skipped", "init_"]
+__all__ = ["InitReport", "LayerReport", "Rule", "Skipped", "aligned", "init_"]
 
 
 @dataclass(frozen=True)
@@ -69,11 +69,11 @@ class InitReport(Sequence[LayerReport]):
             (r.name, r.kind, r.role, f"{r.fan_in:.6g}", *map(_shown, (r.weight_std, r.bias_std)), r.rule, r.note)
             for r in self.layers
         ]
-        table = _aligned([head, *rows])
+        table = aligned([head, *rows])
         if not self.skipped:
             return table
         return (
-            f"{table}\n\n{_aligned([('left alone', 'kind', 'why'), *((s.name, s.kind, s.why) for s in self.skipped)])}"
+            f"{table}\n\n{aligned([('left alone', 'kind', 'why'), *((s.name, s.kind, s.why) for s in self.skipped)])}"
         )
 
 
@@ -81,7 +81,8 @@ def _shown(std: float | None) -> str:
     return "-" if std is None else f"{std:.6g}"
 
 
-def _aligned(rows: list[tuple[str, ...]]) -> str:
+def aligned(rows: list[tuple[str, ...]]) -> str:
+    """The rows as lines with columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows)
 

@@ -9,7 +9,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["BorderScaled", "Gated", "Residual"]
+__all__ = ["BorderScaled", "Gated", "Mixture", "Residual"]
+
+
+class Mixture(nn.Module):
+    """sqrt(1 - alpha^2) x + alpha y, of the variance of x and y if they are uncorrelated; alpha in (0, 1]."""
+
+    def __init__(self, alpha: float):
+        super().__init__()
+        self.alpha = alpha
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """The mixture, of the shape that x and y broadcast to."""
+        return _mixed(x, y, self.alpha)
+
+    def extra_repr(self) -> str:
+        """The weight of y."""
+        return f"alpha={self.alpha}"
 
 
 class Residual(nn.Module):
@@ -34,11 +50,15 @@ class Residual(nn.Module):
         y = self.branch(x)
         if y.shape != x.shape:
             raise ValueError(f"Residual: need a branch from {tuple(x.shape)} to the same, got {tuple(y.shape)}.")
-        return math.sqrt(1 - self.alpha**2) * x + self.alpha * y
+        return _mixed(x, y, self.alpha)
 
     def extra_repr(self) -> str:
         """The weight of the branch."""
         return f"alpha={self.alpha}"
+
+
+def _mixed(x: Tensor, y: Tensor, alpha: float) -> Tensor:
+    return math.sqrt(1 - alpha**2) * x + alpha * y
 
 
 class Gated(nn.Module):

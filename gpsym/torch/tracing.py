@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import fmean
@@ -19,17 +19,17 @@ from torch.nn.modules.lazy import LazyModuleMixin
 
 from gpsym.torch.sites import is_norm
 
-__all__ = ["Graph", "Place", "call", "quiet", "tensors_in", "trace"]
+__all__ = ["ATTENTION", "MOVES", "Graph", "Place", "call", "quiet", "tensors_in", "trace"]
 
 # Nodes that move numbers, or leave some out, and change none.  What is not known to be such counts as an activation.
-_MOVES = frozenset(
+MOVES = frozenset(
     f"{name}Backward"
     for name in (
         "View", "UnsafeView", "ReshapeAlias", "Permute", "Transpose", "T", "Unsqueeze", "Squeeze", "Expand", "Clone",
         "Alias", "Slice", "Select", "Split", "Unbind", "AsStrided", "ToCopy", "Cat", "Stack",
     )
 )  # fmt: skip
-_ATTENTION = ("Softmax", "ScaledDotProduct")  # in the names of nodes, such as SafeSoftmaxBackward0
+ATTENTION = ("Softmax", "ScaledDotProduct")  # in the names of nodes, such as SafeSoftmaxBackward0
 
 
 @dataclass(frozen=True)
@@ -142,25 +142,25 @@ def _mean_square(tensor: Tensor) -> float:
 
 
 class Graph:
-    """Layers and normalizations, and which of them feed which, between recording and `place`."""
+    """Layers, normalizations and other modules, and which of them feed which, between recording and `place`."""
 
-    def __init__(self, layers: set[nn.Module], norms: set[nn.Module]):
-        self.layers, self.norms = layers, norms
+    def __init__(self, layers: set[nn.Module], norms: set[nn.Module], others: Set[nn.Module] = frozenset()):
+        self.layers, self.norms, self.others = layers, norms, others
         self.marks: dict[Any, nn.Module] = {}  # node of an output -> the module that it comes from
         self.inputs: dict[nn.Module, list[Any]] = {}  # module -> nodes of what it was called with
         # Layer -> E[x^2] of each call; normalization -> of normal input.
         self.squares: dict[nn.Module, list[float]] = {}
         self.calls: Counter[nn.Module] = Counter()
         self.sources: dict[nn.Module, set[nn.Module]] = {}
-        self.consumers: dict[nn.Module, set[nn.Module]] = {module: set() for module in layers | norms}
+        self.consumers: dict[nn.Module, set[nn.Module]] = {module: set() for module in layers | norms | others}
         self.operations: dict[nn.Module, set[str]] = {}
         self.outputs: set[nn.Module] = set()
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        """Hooks that record the calls of all layers and normalizations."""
+        """Hooks that record the calls of all modules."""
         handles = []
-        for module in self.layers | self.norms:
+        for module in self.layers | self.norms | self.others:
             handles.append(module.register_forward_pre_hook(self._before, with_kwargs=True))
             handles.append(module.register_forward_hook(self._after, with_kwargs=True))
         try:
@@ -196,13 +196,13 @@ class Graph:
     def finish(self, output: Any) -> bool:
         """Whether the output depends on a layer; after it, `place` knows."""
         for module, nodes in self.inputs.items():
-            self.sources[module], self.operations[module] = self._walk(nodes)
+            self.sources[module], self.operations[module] = self.walk(nodes)
             for source in self.sources[module]:
                 self.consumers[source].add(module)
-        self.outputs, _ = self._walk([t.grad_fn for t in tensors_in(output) if t.grad_fn is not None])
+        self.outputs, _ = self.walk([t.grad_fn for t in tensors_in(output) if t.grad_fn is not None])
         return bool(self.outputs)
 
-    def _walk(self, nodes: Iterable[Any]) -> tuple[set[nn.Module], set[str]]:
+    def walk(self, nodes: Iterable[Any]) -> tuple[set[nn.Module], set[str]]:
         """The nearest marked modules behind the nodes, and the operations between."""
         stack, seen, found, names = list(nodes), set(), set(), set()
         while stack:
@@ -217,8 +217,15 @@ class Graph:
                 stack += [parent for parent, _ in node.next_functions]
         return found, names
 
+    def layers_behind(self, modules: set[nn.Module]) -> bool:
+        """Whether one of the modules is a layer, or another that a layer feeds, directly or by others."""
+        return self._reaches(modules, self.sources)
+
+    def reaches_a_layer(self, module: nn.Module) -> bool:
+        """Whether the module feeds a layer, directly or by others."""
+        return self._reaches(self.consumers[module], self.consumers)
+
     def _reaches(self, start: set[nn.Module], onward: Mapping[nn.Module, set[nn.Module]]) -> bool:
-        """Whether a layer is among the modules, or comes after them with nothing but normalizations between."""
         seen: set[nn.Module] = set()
         stack = list(start)
         while stack:
@@ -244,11 +251,11 @@ class Graph:
 
     def _role(self, layer: nn.Module) -> str:
         sources, names = self.sources[layer], self.operations[layer]
-        if not self._reaches(self.consumers[layer], self.consumers):
+        if not self.reaches_a_layer(layer):
             return "readout"
-        if not self._reaches(sources, self.sources):
+        if not self.layers_behind(sources):
             return "first"
-        moved = all(name.rstrip("0123456789") in _MOVES or name.endswith("AccumulateGrad") for name in names)
+        moved = all(name.rstrip("0123456789") in MOVES or name.endswith("AccumulateGrad") for name in names)
         if moved and (sources <= self.norms or sources <= self.layers):
             return "normalized" if sources <= self.norms else "linear"
-        return "attention" if any(part in name for name in names for part in _ATTENTION) else "hidden"
+        return "attention" if any(part in name for name in names for part in ATTENTION) else "hidden"

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 
-from tests.bench import accuracy, activation, finite_width, inference, init, speed, symbolic
+from tests.bench import accuracy, activation, finite_width, inference, init, sparsify, speed, symbolic
 from tests.bench.lines import HEAD, Line
 
 BENCHES: dict[str, Callable[[argparse.Namespace], Iterable[Line]]] = {
@@ -17,6 +17,7 @@ BENCHES: dict[str, Callable[[argparse.Namespace], Iterable[Line]]] = {
     "finite-width": finite_width.lines,
     "inference": inference.lines,
     "init": init.lines,
+    "sparsify": sparsify.lines,
     "speed": speed.lines,
     "symbolic": symbolic.lines,
 }
@@ -34,7 +35,7 @@ def main() -> None:
     parser.add_argument("--points", type=int, default=10**6, help="of each function whose accuracy is measured")
     parser.add_argument("--sample", type=int, default=300, help="points compared with Arb, besides corners")
     parser.add_argument("--seed", type=int, default=0, help="of the points")
-    parser.add_argument("--only", default="", help="functions, settings or sizes whose name contains this")
+    parser.add_argument("--only", default="", help="functions, settings, sizes or models whose name contains this")
     parser.add_argument("--networks", type=int, default=1000, help="of each setting of finite-width")
     parser.add_argument(
         "--neural-tangents",
