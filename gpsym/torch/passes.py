@@ -59,7 +59,7 @@ def passed(model: nn.Module, batch: Any, loss: Loss | None) -> dict[nn.Module, S
     """
     sites = _sites(model)
     names = {module: name for name, module in model.named_modules()}
-    graph = Graph(set(sites), {module for module in model.modules() if is_norm(module)})
+    graph = Graph(set(sites), {module for module in model.modules() if is_norm(module)}, set())
     met: dict[nn.Module, tuple[Tensor, Tensor]] = {}
 
     def watch(module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:

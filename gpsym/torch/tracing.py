@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import fmean
@@ -69,7 +69,7 @@ def trace(model: nn.Module, layers: Iterable[nn.Module], batch: Any) -> dict[nn.
 
     Raises ValueError if no output depends on a layer by the graph, as under torch.no_grad.
     """
-    graph = Graph(set(layers), {module for module in model.modules() if is_norm(module)})
+    graph = Graph(set(layers), {module for module in model.modules() if is_norm(module)}, set())
     with quiet(model), graph.recording(), torch.enable_grad():
         output = call(model, batch)
     if not graph.finish(output):
@@ -144,7 +144,7 @@ def _mean_square(tensor: Tensor) -> float:
 class Graph:
     """Layers, normalizations and other modules, and which of them feed which, between recording and `place`."""
 
-    def __init__(self, layers: set[nn.Module], norms: set[nn.Module], others: Set[nn.Module] = frozenset()):
+    def __init__(self, layers: set[nn.Module], norms: set[nn.Module], others: set[nn.Module]):
         self.layers, self.norms, self.others = layers, norms, others
         self.marks: dict[Any, nn.Module] = {}  # node of an output -> the module that it comes from
         self.inputs: dict[nn.Module, list[Any]] = {}  # module -> nodes of what it was called with
