@@ -26,6 +26,7 @@ Array = NDArray[np.float64]
 
 _LEAST_PLACES, _MOST_PLACES = 2**10, 2**13
 _AT_THE_END = 1.05  # what lies within this factor of the end of a grid counts as cut off there
+_LEFT_OUT = 1e-3  # of the tail beyond the extreme quantiles
 _GROWTH = 1.5  # from one depth at which gradients are computed to the next
 
 
@@ -52,8 +53,10 @@ def mean_square_quantiles(
     masses = [_placed(np.log(law.variances), np.array(law.weights), x)]
     for n, after in pairwise(widths):
         distribution, step = onward[n]
-        between = np.diff(np.maximum.accumulate(measure @ distribution), prepend=0.0, append=1.0)
-        masses.append((between[1:] + between[:-1]) / 2)  # half of it to the place on either side
+        risen = np.maximum.accumulate(measure @ distribution)
+        # Half of what lies between two places goes to either; what lies beyond the last, to it.
+        middles = np.concatenate([[0.0], (risen[1:] + risen[:-1]) / 2, [1.0]])
+        masses.append(np.diff(middles))
         measure = measure @ step
         if after != n:
             measure = chains[after].start(chains[n].grid.nodes, measure)
@@ -93,7 +96,7 @@ def _placed(logarithms: Array, weights: Array, x: Array) -> Array:
 def _quantiles(masses: Array, x: Array, width: int, probabilities: Sequence[float]) -> Array:
     """Quantiles of q chi^2_n / n, log q having these masses at the places x."""
     p, h, half = np.asarray(probabilities), x[1] - x[0], width / 2
-    reach = np.log(gammaincinv(half, [p.min() / 8, 1 - (1 - p.max()) / 8]) / half)
+    reach = np.log(gammaincinv(half, [_LEFT_OUT * p.min(), 1 - _LEFT_OUT * (1 - p.max())]) / half)
     steps = np.arange(math.floor(reach[0] / h) - 1, math.ceil(reach[1] / h) + 2)
     # Beyond the reach the distribution function counts as 0 and 1.
     kernel = np.concatenate([gammainc(half, half * np.exp(steps * h)), np.ones(len(x))])
