@@ -87,24 +87,11 @@ def aligned(rows: list[tuple[str, ...]]) -> str:
     return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows)
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """What to draw at one site; a std of None leaves the tensor as it is."""
-
-    site: Site
-    role: str
-    rule: Rule
-    note: str
-    weight_std: float | None
-    bias_std: float | None
-
-    def report(self) -> LayerReport:
-        rule = f"N(0, {self.rule.weight:.6g}/fan_in)" if self.weight_std is not None else "left alone"
-        if self.bias_std is not None:
-            rule += f", b ~ N(0, {self.rule.bias:.6g})" if self.rule.bias else ", b = 0"
-        kind = type(self.site.owner).__name__
-        fan_in = self.site.fan_in
-        return LayerReport(self.site.name, self.role, fan_in, self.weight_std, self.bias_std, rule, self.note, kind)
+def _drawn(rule: Rule, weight_std: float | None, bias_std: float | None) -> str:
+    drawn = "left alone" if weight_std is None else f"N(0, {rule.weight:.6g}/fan_in)"
+    if bias_std is None:
+        return drawn
+    return f"{drawn}, b ~ N(0, {rule.bias:.6g})" if rule.bias else f"{drawn}, b = 0"
 
 
 class _Planner:
@@ -112,7 +99,7 @@ class _Planner:
 
     def __init__(self, choice: Choice, given: Mapping[str, Rule | None], others: Mapping[nn.Module, Skipped]):
         self.choice, self.given = choice, given
-        self.plans: list[_Plan] = []
+        self.plans: list[tuple[Site, LayerReport]] = []
         self.skipped = list(others.values())
         # Parameter -> why it is not drawn, if another module has it too.
         self.taken = {
@@ -144,7 +131,9 @@ class _Planner:
         bias_std = math.sqrt(rule.bias) if kept_bias == [""] else None
         notes = [why(site, role, place, traced, self.choice.design.sigma_w2)]
         notes += [f"{part.name} {kept}" for part, kept in zip(site.parts, [kept, *kept_bias], strict=True) if kept]
-        self.plans.append(_Plan(site, role, rule, "; ".join(filter(None, notes)), weight_std, bias_std))
+        note = "; ".join(filter(None, notes))
+        row = (role, site.fan_in, weight_std, bias_std, _drawn(rule, weight_std, bias_std), note, site.kind)
+        self.plans.append((site, LayerReport(site.name, *row)))
 
     def _kept(self, site: Site, part: Part) -> str:
         """Why the tensor is not drawn; empty if it is, and no other site will draw it."""
@@ -225,8 +214,7 @@ def init_(
     """
     choice = Choice(design, input_mean_square, first, readout)
     sites, others = find_sites(model)
-    _require_known(rules or {}, {*dict(model.named_modules()), *(site.name for site in sites)})
-    given = given_rules(rules or {}, [site.name for site in sites])
+    given = given_rules(rules, model, sites) if rules else {}
     left = [site for site in sites if site.name in given and given[site.name] is None]
     wanted = [site for site in sites if site not in left]
     lazy = [] if batch is None else [site for site in wanted if site.is_lazy]  # these get their shapes from the batch
@@ -241,18 +229,13 @@ def init_(
     for site in wanted:
         planner.add(site, roles[site.name], (places or {}).get(site.module), places is not None)
     plans = planner.plans
-    tensors = [tensor for plan in plans for tensor in plan.site.weight.originals()]
-    require_same_on_all_ranks(tensors, [(p.site.name, p.weight_std, p.bias_std) for p in plans], generator)
-    for plan in plans:
-        for part, std in zip(plan.site.parts, (plan.weight_std, plan.bias_std), strict=False):
+    tensors = [tensor for site, _ in plans for tensor in site.weight.originals()]
+    require_same_on_all_ranks(tensors, [(row.name, row.weight_std, row.bias_std) for _, row in plans], generator)
+    for site, row in plans:
+        for part, std in zip(site.parts, (row.weight_std, row.bias_std), strict=False):
             if std is not None:
                 draw_(part, std, generator)
-    return InitReport(tuple(plan.report() for plan in plans), tuple(planner.skipped))
-
-
-def _require_known(rules: Mapping[str, Rule | None], names: set[str]) -> None:
-    if unknown := [name for name in rules if name not in names]:
-        raise ValueError(f"init_: need names of modules in rules, got {unknown[0]!r}; see model.named_modules().")
+    return InitReport(tuple(row for _, row in plans), tuple(planner.skipped))
 
 
 def _require_drawable(sites: Iterable[Site]) -> None:

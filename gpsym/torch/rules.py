@@ -87,14 +87,14 @@ class Choice:
 _KEEP = Rule(1.0, 0.0)  # an output of the variance of the input's mean square
 
 
-def given_rules(rules: Mapping[str, Rule | None], names: Iterable[str]) -> dict[str, Rule | None]:
-    """The rule of each name that one is given for: of the longest key that is the name, or a module's around it."""
-    found = {}
-    for name in names if rules else ():
-        keys = [key for key in rules if key in ("", name) or name.startswith(f"{key}.")]
-        if keys:
-            found[name] = rules[max(keys, key=len)]
-    return found
+def given_rules(rules: Mapping[str, Rule | None], model: nn.Module, sites: Iterable[Site]) -> dict[str, Rule | None]:
+    """The rule of each site by name that one is given for: of the longest key that names it, or a module around it."""
+    names = [site.name for site in sites]
+    known = {*dict(model.named_modules()), *names}
+    if unknown := [key for key in rules if key not in known]:
+        raise ValueError(f"init_: need names of modules in rules, got {unknown[0]!r}; see model.named_modules().")
+    found = {name: [key for key in rules if key in ("", name) or name.startswith(f"{key}.")] for name in names}
+    return {name: rules[max(keys, key=len)] for name, keys in found.items() if keys}
 
 
 def find_roles(

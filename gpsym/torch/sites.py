@@ -81,9 +81,14 @@ class Site:
         """Whether its shapes are not known yet."""
         return any(nn.parameter.is_lazy(part.read()) for part in self.parts)
 
+    @property
+    def kind(self) -> str:
+        """The name of the owner's class."""
+        return _kind(self.owner)
+
     def skipped(self, why: str) -> Skipped:
         """The site among what is left alone."""
-        return Skipped(self.name, _kind(self.owner), why)
+        return Skipped(self.name, self.kind, why)
 
     @cached_property
     def fan_in(self) -> float:
