@@ -222,8 +222,8 @@ def _initialise(swapping: Swapping, batch: Any, options: Mapping[str, Any]) -> I
         for added in sums:
             _scale(swapping, phi, added)
     rules = options.get("rules") or {}
-    ours = around.rules()
-    ours = {name: ours[name] for name in ours.keys() - given_rules(rules, ours).keys()}
+    theirs = given_rules(rules, model, find_sites(model)[0])
+    ours = {name: rule for name, rule in around.rules().items() if name not in theirs}
     report = init_(model, design, **{**options, "batch": batch, "rules": {**ours, **rules}})
     drawn = {layer.name for layer in report if layer.role == "hidden" and layer.weight_std is not None}
     others = {s.module: s for s in find_sites(model)[0] if s.name in drawn and around.fed_otherwise(s.module)}
