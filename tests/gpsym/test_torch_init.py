@@ -689,3 +689,14 @@ def test_the_report_prints_as_a_table():
     assert "N(0, 7.33482/fan_in), b ~ N(0, 0.595341)" in lines[2]
     assert lines[-1] == "3           LayerNorm  a normalization: its scale and shift start at 1 and 0"
     assert len({line.index("N(0") for line in lines[1:4]}) == 1
+
+
+def test_a_batch_sees_into_a_scaled_border():
+    convolutions = [nn.Conv2d(1, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)]
+    model = nn.Sequential()
+    for convolution in convolutions:
+        model.extend([gt.BorderScaled(convolution), gt.activation_module(CRELU)])
+    model.extend([nn.Flatten(), nn.Linear(8 * 16, 3)])
+    report = gt.init_(model, CRELU, batch=torch.randn(2, 1, 4, 4))
+    roles = {layer.name: layer.role for layer in report}
+    assert roles == {"0.conv": "first", "2.conv": "hidden", "5": "readout"}
