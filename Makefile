@@ -16,11 +16,12 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all]'
 	touch $@
 
+# A worker for each core, each of one thread: small tensors lose more to threads than they gain.
 test: setup  ## the tests, on all cores
-	$(BIN)/python -m pytest -n auto
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 test-deep: setup  ## the tests with many more random examples; takes long
-	GPSYM_TEST_PROFILE=deep $(BIN)/python -m pytest -n auto
+	OMP_NUM_THREADS=1 GPSYM_TEST_PROFILE=deep $(BIN)/python -m pytest -n auto
 
 mutants: setup  ## changes of the core that the tests notice; hours, or ONLY="gpsym/maps/*.py" SAMPLE=50 SEED=1
 	$(BIN)/python -m tests.mutants $(foreach only,$(ONLY),'$(only)') $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED))
