@@ -123,10 +123,10 @@ def load(name: str, *, data_dir: str | None = None, seed: int = 0) -> Data:
     Raises ValueError for an unknown name, and where files are missing or malformed.
     """
     x, y, x_test, y_test = _raw(name, data_dir or os.environ.get("GPSYM_DATA_DIR") or None)
-    for split, inputs, labels in (("train", x, y), ("test", x_test, y_test)):
+    for part, inputs, labels in (("train", x, y), ("test", x_test, y_test)):
         problem = _problem(inputs, labels)
         if problem:
-            raise ValueError(f"data: need {problem} in the {split} split of {name}; correct the data.")
+            raise ValueError(f"data: need {problem} in the {part} split of {name}; correct the data.")
     if x.shape[1:] != x_test.shape[1:]:
         raise ValueError(
             f"data: need test inputs of the shape of the training inputs, got {x_test.shape[1:]} and {x.shape[1:]} "

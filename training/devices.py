@@ -8,8 +8,10 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments import TorchElasticEnvironment
-from lightning_fabric.strategies import DDPStrategy, ModelParallelStrategy, Strategy
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning_fabric.strategies.ddp import DDPStrategy
+from lightning_fabric.strategies.model_parallel import ModelParallelStrategy
+from lightning_fabric.strategies.strategy import Strategy
 from torch import Tensor, nn
 from torch.distributed.checkpoint import state_dict as whole
 from torch.optim import Optimizer
@@ -68,7 +70,8 @@ def _shard(network: nn.Module, mesh: Any) -> nn.Module:
     for layer in network.children():
         if any(True for _ in layer.parameters()):
             fully_shard(layer, mesh=mesh["data_parallel"])
-    return fully_shard(network, mesh=mesh["data_parallel"])
+    fully_shard(network, mesh=mesh["data_parallel"])
+    return network
 
 
 def is_first_process() -> bool:
@@ -80,7 +83,8 @@ def shares_of(fabric: Fabric) -> Shares:
     """How the processes share the examples of a batch."""
 
     def add(sums: Tensor) -> Tensor:
-        return fabric.all_reduce(sums, reduce_op="sum") if fabric.world_size > 1 else sums
+        total: Any = fabric.all_reduce(sums.clone(), reduce_op="sum") if fabric.world_size > 1 else sums
+        return total
 
     return Shares(fabric.global_rank, fabric.world_size, add)
 

@@ -55,8 +55,8 @@ class Epochs:
     def _begin_epoch(self) -> None:
         self.order_before = self.order.get_state()
         self.step = 0  # number of steps done in the epoch
-        # Sums of loss and correct answers over the examples seen, and their number.
-        self.sums = torch.zeros(3, dtype=torch.float64, device=self.fabric.device)
+        # Sums of loss and correct answers over the examples seen, on the device, as looking at them would wait for it.
+        self.sums = torch.zeros(2, dtype=torch.float64, device=self.fabric.device)
         self.seconds = self.rows[-1]["seconds"] if self.rows else 0.0
 
     @property
@@ -82,7 +82,7 @@ class Epochs:
             "order_before": self.order_before,
             "draws": self.draws.get_state(),
             "step": self.step,
-            "sums": self.shares.add(self.sums.clone()).cpu(),
+            "sums": self.shares.add(self.sums).cpu(),
             "seconds": self.seconds,
             "rows": self.rows,
             "best": self.best,
@@ -109,8 +109,9 @@ class Epochs:
         loss = accuracy = math.nan
         if epoch:
             self._train(bar, after_step)
-            total, correct, seen = self.shares.add(self.sums).tolist()
-            loss, accuracy = (total / seen, correct / seen) if math.isfinite(total) else (math.nan, math.nan)
+            total, correct = self.shares.add(self.sums).tolist()
+            examples = len(self.data.train)
+            loss, accuracy = (total / examples, correct / examples) if math.isfinite(total) else (math.nan, math.nan)
         seen = self._measurements()
         diverged = epoch > 0 and not (math.isfinite(loss) and math.isfinite(seen["validation"].loss))
         row = _row(epoch, seen, loss, accuracy, diverged, self.seconds) | self._telemetry(epoch)
@@ -130,10 +131,10 @@ class Epochs:
             self.seconds = before + time.perf_counter() - started
             bar.update()
             if self.step % _LOOK_EVERY == 0 or self.step == self.steps:
-                total, _, seen = self.shares.add(self.sums.clone()).tolist()
+                total, _ = self.shares.add(self.sums).tolist()
                 if not math.isfinite(total):
                     break
-                bar.set_postfix(loss=f"{total / seen:.3f}", refresh=False)
+                bar.set_postfix(loss=f"{total / min(self.step * self.group, len(order)):.3f}", refresh=False)
             if self.step < self.steps:
                 after_step()
         self.seconds = before + time.perf_counter() - started
@@ -150,7 +151,7 @@ class Epochs:
                 loss = nn.functional.cross_entropy(logits, labels, reduction="sum")
                 # The strategy takes the mean over the processes of what is the sum over their shares.
                 self.fabric.backward(loss * (self.shares.count / len(group)))
-            self.sums += torch.stack([loss.detach(), (logits.argmax(1) == labels).sum(), loss.new_tensor(len(labels))])
+            self.sums += torch.stack([loss.detach(), (logits.argmax(1) == labels).sum()])
         if self.config.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
         self.fabric_optimizer.step()

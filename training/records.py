@@ -53,7 +53,7 @@ class Records:
         if self.silent:
             return
         try:
-            with open(self.folder / METRICS, "a", encoding="utf-8") as log:
+            with (self.folder / METRICS).open("a", encoding="utf-8") as log:
                 log.write(_to_json(row) + "\n")
         except OSError as error:
             raise ValueError(
