@@ -75,7 +75,7 @@ class Epochs:
         return max(0, len(self.rows) - 1) * self.steps + self.step
 
     def state(self) -> dict[str, Any]:
-        """All that decides what comes next; every process has to ask."""
+        """All that decides what comes next; every process has to ask.  The next step changes parts of it."""
         return {
             "weights": weights_of(self.network),
             "moments": moments_of(self.network, self.optimizer),

@@ -98,12 +98,12 @@ def _run(config: RunConfig, output: Path) -> dict[str, Any]:
     start = Start.of(config)
     fabric = devices.make_fabric(config)
     initial_digest = digest(start.network())
-    state, remark = checkpoint.load(output)
-    if remark and devices.is_first_process():
+    state, remark = checkpoint.load(output) if devices.is_first_process() else (None, "")
+    if remark:
         print(f"checkpoint: {remark}", file=sys.stderr)
     fabric.launch()
     try:
-        return _launched(start, fabric, output, state, initial_digest, started)
+        return _launched(start, fabric, output, fabric.broadcast(state), initial_digest, started)
     finally:
         devices.close()
 
