@@ -1,4 +1,4 @@
-"""Random shifts and mirror images of a batch, on the device that it is on."""
+"""Random shifts and mirror images of a batch, made on its device."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ def draw(count: int, *, flip: bool, generator: torch.Generator) -> Tensor:
 
     flip  whether half of them are to be mirrored, or none.
 
-    They lie on the generator's device.
+    They lie on the CPU, as the generator does: a few bytes an image.
     """
-    device = generator.device
-    shifts = torch.randint(-SHIFT, SHIFT + 1, (count, 2), generator=generator, device=device)
-    mirrored = torch.randint(2, (count, 1), generator=generator, device=device)
+    shifts = torch.randint(-SHIFT, SHIFT + 1, (count, 2), generator=generator)
+    mirrored = torch.randint(2, (count, 1), generator=generator)
     return torch.cat([shifts, mirrored * flip], dim=1)
 
 

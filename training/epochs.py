@@ -44,7 +44,7 @@ class Epochs:
         self.optimizer = make_optimizer(self.config, self.network.parameters(), lr)
         self.fabric_optimizer: Any = fabric.setup_optimizers(self.optimizer)
         self.order = torch.Generator().manual_seed(self.config.seed)
-        self.draws = torch.Generator(fabric.device).manual_seed(self.config.seed)
+        self.draws = torch.Generator().manual_seed(self.config.seed)  # on the CPU, so that a run can change devices
         self.group = self.config.batch_size * self.config.accumulate  # examples in a step
         self.steps = math.ceil(len(data.train) / self.group)  # in an epoch
         self.rows: list[dict[str, Any]] = []
@@ -164,7 +164,7 @@ class Epochs:
         if self.config.augment != "none":
             # Drawn for the whole batch, so that any number of processes sees the same images.
             drawn = draw(len(batch), flip=self.config.augment == "shift-flip", generator=self.draws)
-            inputs = augmented(inputs, self.shares.of(drawn))
+            inputs = augmented(inputs, self.shares.of(drawn).to(inputs.device))
         return train.normalised(inputs), train.y[mine]
 
     def _measurements(self) -> dict[str, Measurement]:

@@ -75,7 +75,7 @@ def measure(
     def watch(layer: int, inputs: Tensor, output: Tensor) -> None:
         # Of an example the mean over its units; of batches the sum.
         sums[0, layer] += (output == 0).sum() / _units(output)
-        sums[1, layer] += inputs.double().square().sum() / _units(inputs)
+        sums[1, layer] += _squared_length(inputs) / _units(inputs)
 
     was_training = model.training
     model.eval()
@@ -111,8 +111,13 @@ def gradient_norms(
         logits = model(prepare(shares.of(x)))
         loss = nn.functional.cross_entropy(logits, shares.of(y), reduction="sum")
         gradients = torch.autograd.grad(loss, [watched[layer] for layer in range(len(activations))])
-    squares = torch.stack([gradient.double().square().sum() for gradient in gradients])
+    squares = torch.stack([_squared_length(gradient) for gradient in gradients])
     return tuple((shares.add(squares) / len(x)).sqrt().tolist())
+
+
+def _squared_length(x: Tensor) -> Tensor:
+    """The sum of squares in double precision, without a copy of x."""
+    return torch.linalg.vector_norm(x, dtype=torch.float64).square()
 
 
 def _units(hidden: Tensor) -> int:

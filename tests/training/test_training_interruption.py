@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from training import checkpoint, trainer
+from training.records import Records
 from training.trainer import resume, train, train_or_resume
 
 ROOT = Path(__file__).parents[2]
@@ -142,6 +143,26 @@ def test_resume_goes_on_where_the_checkpoint_was(interrupted, monkeypatch):
     assert steps == [6, 7, 8, 9]
 
 
+@pytest.mark.parametrize("written", [0, 40])
+def test_death_between_a_checkpoint_and_its_row_loses_no_row(config, whole, tmp_path, monkeypatch, written):
+    """None of the row of epoch 1 is in metrics.jsonl, or its first 40 characters."""
+
+    def dying(files, row) -> None:
+        if row["epoch"] == 1:
+            with (files.folder / "metrics.jsonl").open("a") as log:
+                log.write(json.dumps(row)[:written])
+            raise Killed
+        write(files, row)
+
+    write = Records.row
+    with monkeypatch.context() as patch:
+        patch.setattr(Records, "row", dying)
+        with pytest.raises(Killed):
+            train(config, tmp_path / "run")
+    resume(tmp_path / "run")
+    assert_same_run(tmp_path / "run", whole)
+
+
 def test_death_while_the_rate_is_chosen_starts_the_choice_again(small_config, tmp_path, monkeypatch):
     config = small_config(width=8, batch_size=500, lr=None)
     with monkeypatch.context() as patch:
@@ -151,6 +172,32 @@ def test_death_while_the_rate_is_chosen_starts_the_choice_again(small_config, tm
     train(config, tmp_path / "whole")
     train_or_resume(config, tmp_path / "run")
     assert_same_run(tmp_path / "run", tmp_path / "whole")
+
+
+def test_content_is_on_the_disk_before_its_name_and_the_name_before_anything_else(tmp_path, monkeypatch):
+    """Of power failures: by the calls in their order, as none can be had here."""
+    calls: list[str] = []
+    fsync, replace = os.fsync, os.replace
+
+    def synced(descriptor: int) -> None:
+        status = os.fstat(descriptor)
+        calls.append("folder" if stat.S_ISDIR(status.st_mode) else f"file of {status.st_size}")
+        fsync(descriptor)
+
+    def replaced(source: Path, target: Path) -> None:
+        calls.append(f"{source.name} -> {target.name}")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", replaced)
+    checkpoint.write_durably(tmp_path / "model.pt", b"12345")
+    assert calls == ["file of 5", ".model.pt.partial -> model.pt", "folder"]
+    checkpoint.save(tmp_path, {})
+    calls.clear()
+    checkpoint.save(tmp_path, {})
+    size = (tmp_path / "checkpoint.pt").stat().st_size
+    assert calls == [f"file of {size}", "checkpoint.pt -> checkpoint.previous.pt",
+                     ".checkpoint.pt.partial -> checkpoint.pt", "folder"]  # fmt: skip
 
 
 # Damage
@@ -246,7 +293,7 @@ def test_a_missing_data_file_is_named_and_the_run_kept(small_config, tmp_path, m
     np.savez(tmp_path / "data.npz", x=rng.normal(size=(100, 6)), y=np.arange(100) % 3)
     config = small_config(data=str(tmp_path / "data.npz"), width=8)
     with monkeypatch.context() as patch:
-        patch.setattr(trainer.Records, "summary", die)
+        patch.setattr(Records, "summary", die)
         with pytest.raises(Killed):
             train(config, tmp_path / "run")
     shutil.move(tmp_path / "data.npz", tmp_path / "away.npz")

@@ -155,6 +155,7 @@ def test_processes_with_a_share_each_find_together_what_one_finds(count):
     for rank in range(count):
         measured(model, x, y, batch_size=4, shares=Shares(rank, count, kept("measure")))
         gradient_norms(model, activations(model), x, y, shares=Shares(rank, count, kept("gradients")))
+    assert [len(sums) for sums in parts.values()] == [count, count]
     total = {name: sum(sums) for name, sums in parts.items()}
     together = measured(model, x, y, shares=Shares(add=lambda _: total["measure"]))
     assert numbers(together) == pytest.approx(numbers(measured(model, x, y)), rel=1e-6)  # the loss is of float32
