@@ -166,6 +166,24 @@ def test_every_model_trains_all_its_weights(run, begun, images, model, alpha):
 
 
 @pytest.mark.parametrize("model", ["mlp", "cnn", "transformer"])
+def test_every_model_starts_near_the_variances_of_theory(run, images, model):
+    """Networks of one draw, 64 wide, so that q varies by a few tenths; with the role of a layer mistaken by the factor
+    sigma_w2 = 7.3 and more."""
+    started = run(data=images, model=model, width=64, depth=3, epochs=0)
+    theory = np.array(started.written_config["theory_variance"])
+    found = np.array(started.metrics[0]["layer_variance"]) / theory
+    assert ((found > 0.6) & (found < 1.7)).all()
+
+
+def test_kept_weights_do_not_follow_the_network(begun):
+    run = begun()
+    kept = devices.weights_of(run.network)
+    run._one_step(torch.arange(32))
+    initial = Start.of(run.config).network().state_dict()
+    assert all(torch.equal(kept[name], weight) for name, weight in initial.items())
+
+
+@pytest.mark.parametrize("model", ["mlp", "cnn", "transformer"])
 def test_an_exported_initializer_starts_every_model(run, images, tmp_path, small_config, model):
     from gpsym.export import export_text
 

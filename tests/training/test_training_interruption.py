@@ -131,8 +131,13 @@ def test_death_at_any_call_that_writes_loses_nothing(config, whole, tmp_path, mo
     assert steps >= 10
 
 
-def test_a_finished_run_is_resumed_at_once(finished):
-    assert resume(finished.folder) == finished.summary
+def test_a_finished_run_is_resumed_at_once(finished, monkeypatch):
+    """And checkpoints that death left behind it are removed."""
+    summary = finished.summary
+    monkeypatch.setattr(trainer, "_run", die)
+    checkpoint.save(finished.folder, {})
+    assert resume(finished.folder) == summary
+    assert {path.name for path in finished.folder.iterdir()} == FILES
 
 
 def test_resume_goes_on_where_the_checkpoint_was(interrupted, monkeypatch):
