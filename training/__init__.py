@@ -1,7 +1,12 @@
 """Training of deep sparse networks from a gpsym design; runs from a checkout, on Lightning Fabric.
 
-data     data sets as normalised tensors with a validation split
-models   networks, with the activation and the initializer of a design
-measure  accuracy, sparsity and variance of a network on data
-trainer  one run: config.json, metrics.jsonl, summary.json
+config        everything that determines a run
+data          data sets as tensors with a validation split; augment: shifts and mirror images
+models        networks by name; start: data and network as a run begins
+optimisation  optimizers and the rate of each step
+measure       accuracy, sparsity, variance and gradients of a network on data
+devices       processes on Lightning Fabric: one, copies or shards
+checkpoint    files that outlive a crash; records: the files of a run
+epochs        the loop; trainer: one run, from its configuration or its checkpoint
+predict       what a finished run makes of new inputs
 """

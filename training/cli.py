@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import click
 
 from gpsym.cli import run as run_command
+from training.config import RunConfig
 from training.demo import demo
-from training.trainer import RunConfig, train
+from training.devices import is_first_process
+from training.predict import predict
+from training.trainer import resume, train, train_or_resume
 
 __all__ = ["main"]
 
@@ -28,34 +34,103 @@ def cli() -> None:
     """Train deep sparse networks from their design at the edge of chaos."""
 
 
-@cli.command()
-@click.option("--data", default="digits", show_default=True,
-              help="digits, mnist, fashion_mnist, cifar10, a .npz file or a folder of images.")  # fmt: skip
-@click.option("--data-dir", help="Folder with NAME/train.parquet and NAME/test.parquet; or set GPSYM_DATA_DIR.")
-@click.option("--activation", default="crelu", show_default=True, help="Name as in gpsym design.")
-@click.option("--sparsity", type=float, help="Wanted fraction of zeros in the hidden layers.")
-@click.option("--slope", type=float, help="Wanted V'(q*) of the clipped activations.")
-@click.option("--q-star", type=float, default=1.0, show_default=True, help="Pre-activation variance.")
-@click.option("--width", type=int, default=300, show_default=True, help="Units of a hidden layer.")
-@click.option("--depth", type=int, default=10, show_default=True, help="Number of hidden layers.")
+def _option(name: str, text: str, kind: type | None = None, default: Any = None) -> Callable[[Any], Any]:
+    """The option of a field of `RunConfig`, with its default; shown unless it is None."""
+    found = {field.name: field.default for field in fields(RunConfig)}[name]
+    default = default or found
+    flag = f"--{name.replace('_', '-')}"
+    if isinstance(default, bool):
+        return click.option(flag, is_flag=True, default=default, help=text)
+    return click.option(flag, type=kind or type(default), default=default, show_default=default is not None, help=text)
+
+
+# Where to run.
+_DEVICE = _option("device", "auto (CUDA, else CPU), cpu or cuda.")
+_DEVICES = _option("devices", "Processes, one for each device; or start this with torchrun.")
+_STRATEGY = _option("strategy", "auto (ddp for several devices), ddp or fsdp.")
+_DATA_DIR = _option("data_dir", "Folder with NAME/train.parquet and NAME/test.parquet; or set GPSYM_DATA_DIR.", str)
+
+
+@cli.command("run")
+@_option("data", "digits, mnist, fashion_mnist, cifar10, a .npz file or a folder of images.", str, "digits")
+@_DATA_DIR
+@_option("activation", "Name as in gpsym design.", str, "crelu")
+@_option("sparsity", "Wanted fraction of zeros in the hidden layers.", float)
+@_option("slope", "Wanted V'(q*) of the clipped activations.", float)
+@_option("q_star", "Pre-activation variance.")
+@_option("model", "mlp, cnn (3x3, two strides) or transformer (of patches).")
+@_option("width", "Units or channels of a hidden layer.")
+@_option("depth", "Number of hidden layers, or of the transformer's blocks.")
+@_option("alpha", "Weight of the branch of residual layers [default: no skips; transformer 1/sqrt(2 depth)].", float)
 @click.option("--epochs", type=int, help="Passes over the training split [default: 10; digits 30].")
 @click.option("--batch-size", type=int, help="[default: 128; digits 32]")
-@click.option("--lr", type=float, help="Peak learning rate [default: the best of several on the validation split].")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of initialization, order and splits.")
-@click.option("--device", default="auto", show_default=True, help="auto (CUDA, else CPU), cpu or cuda.")
-@click.option("--initializer", help="File of gpsym export --framework torch to initialize with.")
+@_option("accumulate", "Batches that one step takes together.")
+@_option("optimizer", "sgd, adam or adamw.")
+@_option("momentum", "Of sgd.")
+@_option("weight_decay", "Decoupled for adamw.")
+@_option("lr", "Peak learning rate [default: the best of several on the validation split].", float)
+@_option("schedule", "cosine or constant.")
+@_option("warmup", "Fraction of the steps over which the rate rises.")
+@_option("clip_norm", "Largest norm of the gradient [default: no clipping].", float)
+@_option("augment", "none, shift (by up to 4 pixels) or shift-flip.")
+@_option("seed", "Of initialization, order and splits.")
+@_option("precision", "32, or bf16 for autocast.", str)
+@_option("compile", "Train with torch.compile.")
+@_DEVICE
+@_DEVICES
+@_STRATEGY
+@_option("telemetry", "Measure gradients by layer every so many epochs; 0 never.")
+@_option("tensorboard", "Write event files for TensorBoard, too.")
+@_option("checkpoint_every", "Checkpoint every so many steps, and after each epoch.")
+@_option("initializer", "File of gpsym export --framework torch to initialize with.", str)
 @click.option("--output", type=click.Path(path_type=Path), help="Folder of the run [default: a new one in runs/].")
-def run(output: Path | None, **options: Any) -> None:
+@click.option("--resume", "go_on", is_flag=True, help="Go on with the run in --output if there is one.")
+def run_one(output: Path | None, go_on: bool, **options: Any) -> None:
     """Train one network and write config.json, metrics.jsonl, model.pt and summary.json."""
     given = {name: value for name, value in options.items() if value is not None}
     config = RunConfig(**{**_DEFAULTS.get(options["data"], {}), **given})
     if output is None:
         output = Path("runs", f"{Path(config.data).stem}-{config.activation}-{time.strftime('%Y%m%d-%H%M%S')}")
         output.parent.mkdir(exist_ok=True)
-    summary = train(config, output)
+    _report(train_or_resume(config, output) if go_on else train(config, output), output)
+
+
+@cli.command("resume")
+@click.argument("run", type=click.Path(path_type=Path))
+@_DEVICE
+@_DEVICES
+@_STRATEGY
+@_DATA_DIR
+@click.pass_context
+def resume_command(context: click.Context, run: Path, **place: Any) -> None:
+    """Go on with the run in folder RUN from its last checkpoint; where it ran before, if no option says otherwise."""
+    source = context.get_parameter_source
+    given = {k: v for k, v in place.items() if source(k) is not click.core.ParameterSource.DEFAULT}
+    _report(resume(run, **given), run)
+
+
+def _report(summary: dict[str, Any], folder: Path) -> None:
+    if not is_first_process():
+        return
     for name, value in summary.items():
         click.echo(f"{name:<24}{value}")
-    click.echo(f"wrote {output}")
+    click.echo(f"wrote {folder}")
+
+
+@cli.command("predict")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path), required=False)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a row.")
+def predict_command(run: Path, file: Path | None, as_json: bool) -> None:
+    """Class and probabilities, by the network of run RUN, of the rows of FILE (.npy), or of the test split."""
+    found = predict(run, file)
+    for label, probabilities in zip(found.classes.tolist(), found.probabilities.tolist(), strict=True):
+        if as_json:
+            click.echo(json.dumps({"class": label, "probabilities": probabilities}))
+        else:
+            click.echo(f"{label:4d}  " + " ".join(f"{p:.4f}" for p in probabilities))
+    if found.accuracy is not None and not as_json:
+        click.echo(f"accuracy {found.accuracy:.4f} of {len(found.probabilities)}")
 
 
 @cli.command("demo")

@@ -1,4 +1,4 @@
-"""Data sets as normalised float32 tensors: train, validation and test."""
+"""Data sets as tensors in three splits, train, validation and test: bytes as they are, other numbers normalised."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import os
 import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["HUB", "Data", "load"]
+__all__ = ["HUB", "Data", "Split", "load"]
 
 # Names on the Hugging Face hub; a local folder holds NAME/train.parquet and NAME/test.parquet of the same schema.
 HUB = {"mnist": "ylecun/mnist", "fashion_mnist": "zalando-datasets/fashion_mnist", "cifar10": "uoft-cs/cifar10"}
@@ -21,26 +22,96 @@ _TEST_FRACTION = 0.2  # of data sets that come without a test set
 _VALIDATION_FRACTION = 0.1  # of the training set
 
 
+_CHUNK = 2000  # inputs that are normalised together where all would take much memory
+
+
+@dataclass(frozen=True)
+class Split:
+    """Inputs, (examples, channels, height, width) or (examples, features), and their labels, whole numbers.
+
+    inputs     bytes as they were stored, a quarter of the memory of float32, or float32 that is normalised.
+    mean, std  of the training split before it was normalised.
+    """
+
+    inputs: Tensor
+    y: Tensor
+    mean: float
+    std: float
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one input."""
+        return tuple(self.inputs.shape[1:])
+
+    @property
+    def x(self) -> Tensor:
+        """All inputs, normalised."""
+        return self.normalised(self.inputs)
+
+    def normalised(self, inputs: Tensor) -> Tensor:
+        """Some of the inputs as float32 of mean 0 and mean square 1 over the training split, on their device."""
+        return (inputs.float() - self.mean) / self.std if inputs.dtype == torch.uint8 else inputs
+
+    def first(self, count: int) -> Split:
+        """The first examples, at most that many."""
+        return replace(self, inputs=self.inputs[:count], y=self.y[:count])
+
+    def to(self, device: torch.device) -> Split:
+        """The same examples on the device."""
+        return replace(self, inputs=self.inputs.to(device), y=self.y.to(device))
+
+
 @dataclass(frozen=True)
 class Data:
-    """Inputs of mean 0 and mean square 1 over the training split, (examples, channels, height, width) or
-    (examples, features), and integer labels; three disjoint splits."""
+    """Three disjoint splits; as x_train, ... their inputs of mean 0 and mean square 1 over the training split."""
 
-    x_train: Tensor
-    y_train: Tensor
-    x_validation: Tensor
-    y_validation: Tensor
-    x_test: Tensor
-    y_test: Tensor
+    train: Split
+    validation: Split
+    test: Split
     classes: int
+
+    @property
+    def x_train(self) -> Tensor:
+        return self.train.x
+
+    @property
+    def y_train(self) -> Tensor:
+        return self.train.y
+
+    @property
+    def x_validation(self) -> Tensor:
+        return self.validation.x
+
+    @property
+    def y_validation(self) -> Tensor:
+        return self.validation.y
+
+    @property
+    def x_test(self) -> Tensor:
+        return self.test.x
+
+    @property
+    def y_test(self) -> Tensor:
+        return self.test.y
+
+    @property
+    def input_mean_square(self) -> float:
+        """E[x^2] over the training split: 1 up to rounding."""
+        chunks = self.train.inputs.split(_CHUNK)
+        squares = [self.train.normalised(chunk).square().mean().item() for chunk in chunks]
+        return fmean(squares, weights=[len(chunk) for chunk in chunks])
 
     def to(self, device: torch.device) -> Data:
         """The same data on the device."""
-        return replace(self, **{k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)})
+        return replace(self, train=self.train.to(device), validation=self.validation.to(device),
+                       test=self.test.to(device))  # fmt: skip
 
 
 def load(name: str, *, data_dir: str | None = None, seed: int = 0) -> Data:
-    """The data set `name`, normalised by one mean and one standard deviation, those of its training split.
+    """The data set `name`, to be normalised by one mean and one standard deviation, those of its training split.
 
     name      digits (ships with scikit-learn), mnist, fashion_mnist or cifar10; or the path of a .npz file with
               x_train, y_train, x_test, y_test (or x, y, from which a fifth is held out for testing), or of an
@@ -52,10 +123,10 @@ def load(name: str, *, data_dir: str | None = None, seed: int = 0) -> Data:
     Raises ValueError for an unknown name, and where files are missing or malformed.
     """
     x, y, x_test, y_test = _raw(name, data_dir or os.environ.get("GPSYM_DATA_DIR") or None)
-    for split, inputs, labels in (("train", x, y), ("test", x_test, y_test)):
+    for part, inputs, labels in (("train", x, y), ("test", x_test, y_test)):
         problem = _problem(inputs, labels)
         if problem:
-            raise ValueError(f"data: need {problem} in the {split} split of {name}; correct the data.")
+            raise ValueError(f"data: need {problem} in the {part} split of {name}; correct the data.")
     if x.shape[1:] != x_test.shape[1:]:
         raise ValueError(
             f"data: need test inputs of the shape of the training inputs, got {x_test.shape[1:]} and {x.shape[1:]} "
@@ -68,14 +139,15 @@ def load(name: str, *, data_dir: str | None = None, seed: int = 0) -> Data:
     if not std > 0:
         raise ValueError(f"data: need inputs that vary, got a standard deviation of {std} in {name}.")
 
-    def normalised(values: np.ndarray) -> Tensor:
-        return torch.from_numpy(((values - np.float32(mean)) / np.float32(std)).astype(np.float32))
+    mean, std = np.float32(mean), np.float32(std)
 
-    labels = [torch.from_numpy(values.astype(np.int64)) for values in (y[train], y[validation], y_test)]
+    def split(inputs: np.ndarray, labels: np.ndarray) -> Split:
+        if inputs.dtype != np.uint8:
+            inputs = ((inputs - mean) / std).astype(np.float32)
+        return Split(torch.from_numpy(inputs), torch.from_numpy(labels.astype(np.int64)), float(mean), float(std))
+
     classes = int(max(y.max(), y_test.max())) + 1
-    return Data(
-        normalised(x[train]), labels[0], normalised(x[validation]), labels[1], normalised(x_test), labels[2], classes
-    )
+    return Data(split(x[train], y[train]), split(x[validation], y[validation]), split(x_test, y_test), classes)
 
 
 def _problem(x: np.ndarray, y: np.ndarray) -> str | None:

@@ -3,12 +3,13 @@
 import json
 import subprocess
 import sys
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from training import cli
+from training import checkpoint, cli
 from training.trainer import RunConfig
 
 ROOT = Path(__file__).parents[2]
@@ -89,6 +90,10 @@ def test_bad_input_ends_the_process_with_one_line(tmp_path):
         (["--device", "tpu"], "need device auto, cpu or cuda, got tpu"),
         (["--initializer", "nosuch.py"], "need a file written by gpsym export --framework torch, got nosuch.py"),
         (["--bogus"], "No such option"),
+        (["--model", "rnn"], "need model mlp, cnn or transformer, got rnn; pass one of them."),
+        (["--alpha", "2"], "need alpha in (0, 1], got 2.0"),
+        (["--augment", "shift"], "need images (channels, height, width) for augment shift"),
+        (["--clip-norm", "0"], "need clip_norm in (0, oo), got 0.0"),
     ],
 )
 def test_bad_input_is_refused_in_one_line(invoke, tmp_path, arguments, message):
@@ -132,3 +137,64 @@ def test_run_without_output_goes_to_a_new_folder_in_runs(configured):
     assert folder.name.startswith("digits-crelu-")
     assert folder.parent.is_dir()
     assert not folder.exists()
+
+
+def test_every_field_of_a_run_is_an_option():
+    options = {name for parameter in cli.run_one.params for name in [parameter.name]}
+    assert options == {field.name for field in fields(RunConfig)} | {"output", "go_on"}
+
+
+def test_options_reach_the_configuration(configured):
+    flags = {"--model": "cnn", "--alpha": "0.5", "--optimizer": "sgd", "--momentum": "0.8", "--weight-decay": "0.1",
+             "--schedule": "constant", "--warmup": "0.2", "--accumulate": "3", "--clip-norm": "1", "--augment": "shift",
+             "--precision": "bf16", "--devices": "2", "--strategy": "fsdp", "--telemetry": "5",
+             "--checkpoint-every": "7"}  # fmt: skip
+    config, _ = configured(*SMALL, *(part for pair in flags.items() for part in pair), "--compile", "--tensorboard")
+    assert config == replace(
+        configured(*SMALL)[0], model="cnn", alpha=0.5, optimizer="sgd", momentum=0.8, weight_decay=0.1,
+        schedule="constant", warmup=0.2, accumulate=3, clip_norm=1.0, augment="shift", precision="bf16", devices=2,
+        strategy="fsdp", telemetry=5, checkpoint_every=7, compile=True, tensorboard=True,
+    )  # fmt: skip
+
+
+def killed_run(invoke, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Leaves a run that got as far as its first checkpoint."""
+
+    def save_and_die(*arguments: Any) -> None:
+        save(*arguments)
+        sys.exit(9)
+
+    save = checkpoint.save
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save", save_and_die)
+        assert invoke("run", *SMALL, "--output", str(folder))[0] == 9
+    assert not (folder / "summary.json").exists()
+
+
+@pytest.mark.parametrize("command", [["resume"], ["run", *SMALL, "--resume", "--output"]])
+def test_a_killed_run_is_resumed_by_two_commands(invoke, monkeypatch, tmp_path, command):
+    assert invoke("run", *SMALL, "--output", str(tmp_path / "whole"))[0] == 0
+    killed_run(invoke, monkeypatch, tmp_path / "run")
+    status, stdout, _ = invoke(*command, str(tmp_path / "run"))
+    assert status == 0
+    assert "epoch   1" in stdout
+    assert "epoch   0" not in stdout
+    ours, whole = (json.loads((tmp_path / name / "summary.json").read_text()) for name in ("run", "whole"))
+    assert ours | {"seconds": 0} == whole | {"seconds": 0}
+
+
+def test_resume_keeps_the_place_of_the_run_unless_another_is_given(invoke, monkeypatch, tmp_path):
+    calls = []
+    monkeypatch.setattr(cli, "resume", lambda run, **place: calls.append(place) or {})
+    for options in ([], ["--device", "auto"], ["--devices", "2", "--strategy", "ddp", "--data-dir", "there"]):
+        assert invoke("resume", str(tmp_path), *options)[0] == 0
+    assert calls == [{}, {"device": "auto"}, {"devices": 2, "strategy": "ddp", "data_dir": "there"}]
+
+
+def test_resume_of_nothing_is_refused_in_one_line(invoke, tmp_path):
+    assert_refused(*invoke("resume", str(tmp_path / "nosuch")), "need the folder of a run, got")
+
+
+def test_run_with_resume_starts_where_there_is_nothing(invoke, tmp_path):
+    assert invoke("run", *SMALL, "--resume", "--output", str(tmp_path / "run"))[0] == 0
+    assert (tmp_path / "run" / "summary.json").exists()

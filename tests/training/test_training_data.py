@@ -281,3 +281,44 @@ def test_a_broken_file_and_unequal_shapes_are_refused(npz, tmp_path):
     arrays = {"x_train": RANDOM.normal(size=(20, 4)), "y_train": np.arange(20), "y_test": np.arange(20)}
     with pytest.raises(ValueError, match="test inputs of the shape of the training inputs"):
         load(npz(**arrays, x_test=RANDOM.normal(size=(20, 5))))
+
+
+# As stored
+
+
+def test_bytes_stay_bytes_and_are_normalised_in_parts_as_in_whole(npz):
+    images = random_images(60, 2, 4, 5)
+    data = load(npz(x=images, y=np.arange(60)))
+    floats = load(npz(x=images.astype(np.float64), y=np.arange(60)))
+    assert data.train.inputs.dtype == torch.uint8
+    assert data.train.shape == (2, 4, 5)
+    for name in SPLITS:
+        split = getattr(data, name)
+        assert set(split.inputs.flatten().tolist()) <= set(images.flatten().tolist())
+        parts = torch.cat([split.normalised(part) for part in split.inputs.split(7)])
+        assert torch.equal(parts, inputs(data, name))
+        # One mean and one deviation, rounded to float32, in arithmetic of 24 bits or 53.
+        torch.testing.assert_close(inputs(data, name), inputs(floats, name), atol=1e-6, rtol=0)
+
+
+def test_other_numbers_are_normalised_once_and_for_all(npz):
+    data = load(npz(x=RANDOM.normal(3, 2, size=(60, 4)), y=np.arange(60)))
+    assert data.train.inputs.dtype == torch.float32
+    assert data.train.normalised(data.train.inputs) is data.train.inputs
+    assert data.train.mean == pytest.approx(3, abs=0.6)  # five standard errors of 216 numbers
+    assert data.train.std == pytest.approx(2, abs=0.5)
+
+
+def test_the_first_examples_of_a_split_are_a_split(numbered):
+    split = load(numbered).test
+    assert split.first(3).y.tolist() == split.y[:3].tolist()
+    assert torch.equal(split.first(3).x, split.x[:3])
+    assert len(split.first(1000)) == len(split) == 20
+
+
+def test_the_mean_square_is_one_and_does_not_need_all_inputs_at_once(npz, monkeypatch):
+    data = load(npz(x=random_images(90, 3, 4), y=np.arange(90)))
+    whole = data.input_mean_square
+    monkeypatch.setattr("training.data._CHUNK", 7)
+    assert whole == pytest.approx(1, abs=1e-6)
+    assert data.input_mean_square == pytest.approx(whole, abs=1e-6)

@@ -95,8 +95,11 @@ def test_config_holds_the_options_the_data_the_design_and_the_theory(finished):
     assert written["input_mean_square"] == pytest.approx(1, abs=1e-6)
     assert CriticalInit.from_dict(written["design"]) == finished.config.design
     assert len(written["theory_variance"]) == finished.config.depth
-    assert set(written) == {*vars(finished.config), "inputs", "classes", "input_mean_square", "design",
-                            "theory_variance"}  # fmt: skip
+    # What `predict` needs to normalise rows of a file, without the data set.
+    assert written["input_shape"] == [64]
+    assert (written["input_mean"], written["input_std"]) == pytest.approx((4.88, 6.01), abs=0.1)  # of all digits
+    assert set(written) == {*vars(finished.config), "inputs", "classes", "input_shape", "input_mean", "input_std",
+                            "input_mean_square", "design", "theory_variance"}  # fmt: skip
 
 
 def test_metrics_have_a_line_for_the_start_and_for_each_epoch(finished):

@@ -1,0 +1,55 @@
+"""Learning rates of all steps, and the optimizers by name."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from training.optimisation import make_optimizer, rate_factor
+
+
+def rates(config, steps: int) -> list[float]:
+    return [rate_factor(config, step, steps) for step in range(steps)]
+
+
+def test_the_rate_rises_over_the_warm_up_and_falls_along_a_cosine(small_config):
+    found = rates(small_config(warmup=0.1), 200)
+    assert found[:10] == pytest.approx([(k + 1) / 20 for k in range(10)])
+    assert found[20:] == pytest.approx([math.cos(math.pi * k / 400) ** 2 for k in range(20, 200)])
+    assert max(found) < 1
+    assert found[-1] == pytest.approx(0, abs=1e-4)
+
+
+def test_a_constant_schedule_stays_at_the_peak(small_config):
+    assert rates(small_config(schedule="constant", warmup=0.5), 8) == [0.25, 0.5, 0.75, 1, 1, 1, 1, 1]
+    assert rates(small_config(schedule="constant", warmup=0.0), 3) == [1, 1, 1]
+
+
+@pytest.mark.parametrize("steps", [1, 2, 19])
+def test_few_steps_have_positive_rates(small_config, steps):
+    assert all(0 < rate <= 1 for rate in rates(small_config(), steps))
+
+
+def after_a_step(config, weight: float, gradient: float, steps: int = 1) -> float:
+    parameter = nn.Parameter(torch.tensor(weight))
+    optimizer = make_optimizer(config, [parameter], 0.1)
+    for _ in range(steps):
+        parameter.grad = torch.tensor(gradient)
+        optimizer.step()
+    return parameter.item()
+
+
+def test_sgd_has_momentum_and_adds_the_decay_to_the_gradient(small_config):
+    config = small_config(optimizer="sgd", momentum=0.5, weight_decay=0.25)
+    first = 2 - 0.1 * (3 + 0.25 * 2)
+    assert after_a_step(config, 2.0, 3.0) == pytest.approx(first)
+    second = first - 0.1 * (0.5 * 3.5 + 3 + 0.25 * first)
+    assert after_a_step(config, 2.0, 3.0, steps=2) == pytest.approx(second)
+
+
+def test_adam_steps_by_the_rate_and_adamw_decays_besides(small_config):
+    # The first step is lr times the sign of the gradient; decay in Adam is part of a gradient, whose size is lost.
+    assert after_a_step(small_config(optimizer="adam", weight_decay=0.5), 2.0, 3.0) == pytest.approx(1.9)
+    decayed = 2 * (1 - 0.1 * 0.5) - 0.1
+    assert after_a_step(small_config(optimizer="adamw", weight_decay=0.5), 2.0, 3.0) == pytest.approx(decayed)
