@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from gpsym.design import CriticalInit
 from gpsym.diagnosis import Diagnosis, Measured
+from gpsym.torch.layers import BorderScaled
 from gpsym.torch.modules import activation_module
 from gpsym.torch.passes import Loss, Seen, passed
 from gpsym.torch.rules import Choice
@@ -73,7 +74,8 @@ def diagnose(
     seen = passed(model, batch, loss)
     if all(s.place.role == "readout" for s in seen.values()):
         raise ValueError(f"diagnose: need a hidden layer, got {len(seen)} weight layers that feed no other; add one.")
-    reasons, stack = _cover(seen)
+    scaled: set[nn.Module] = {module.conv for module in model.modules() if isinstance(module, BorderScaled)}
+    reasons, stack = _cover(seen, scaled)
     choice = Choice(design, input_mean_square, None, None)
     theory = _start(seen[stack[0]], choice) if stack else ((design.q_star,), 1.0)  # of no use without one
     phi = activation_module(design)
@@ -81,14 +83,17 @@ def diagnose(
     return judged(layers, design, *theory, risk)
 
 
-def _cover(seen: dict[nn.Module, Seen]) -> tuple[dict[nn.Module, str], list[nn.Module]]:
-    """Of each hidden layer why theory does not speak of it, empty if it does; and the stack of which it does."""
+def _cover(seen: dict[nn.Module, Seen], scaled: set[nn.Module]) -> tuple[dict[nn.Module, str], list[nn.Module]]:
+    """Of each hidden layer why theory does not speak of it, empty if it does; and the stack of which it does.
+
+    scaled  convolutions whose outputs are scaled at the border.
+    """
     reasons: dict[nn.Module, str] = {}
     stack: list[nn.Module] = []
     for module, s in seen.items():
         if s.place.role == "readout":
             continue
-        reasons[module] = _why_not(s, seen, stack)
+        reasons[module] = "scaled at the border" if module in scaled else _why_not(s, seen, stack)
         if not reasons[module]:
             stack.append(module)
     return reasons, stack
