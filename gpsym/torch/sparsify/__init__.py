@@ -1,4 +1,10 @@
-"""The activations of an existing model swapped for those of a design, and the model initialised for them."""
+"""The activations of an existing model swapped for those of a design, and the model initialised for them.
+
+calls         activations of a model: modules, functions that a module holds, and calls in forwards (forwards)
+swapping      those of the design in their place, and all as it was before
+surroundings  what is around them in the graph of a batch: gates, outputs, sums
+balancing     the variances that `init_` cannot bring to q_star
+"""
 
 from __future__ import annotations
 
@@ -13,13 +19,13 @@ from torch import nn
 
 from gpsym.design import CriticalInit
 from gpsym.layers.residual import require_alpha
-from gpsym.torch.balancing import balance_, scale_
-from gpsym.torch.calls import Call, find_calls
 from gpsym.torch.init import InitReport, aligned, init_
 from gpsym.torch.rules import given_rules
 from gpsym.torch.sites import Skipped, find_sites
-from gpsym.torch.surroundings import Sum, measure
-from gpsym.torch.swapping import Swapping
+from gpsym.torch.sparsify.balancing import balance_, scale_
+from gpsym.torch.sparsify.calls import Call, find_calls
+from gpsym.torch.sparsify.surroundings import Sum, measure
+from gpsym.torch.sparsify.swapping import Swapping
 
 __all__ = ["SparsifyReport", "Swapped", "sparsify_"]
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from gpsym.torch.rules import Design
 from gpsym.torch.sites import Site, is_norm
-from gpsym.torch.surroundings import Sum
+from gpsym.torch.sparsify.surroundings import Sum
 from gpsym.torch.tracing import Graph, call, quiet, tensors_in
 
 __all__ = ["Balance", "balance_", "scale_"]

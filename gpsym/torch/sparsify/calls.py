@@ -16,7 +16,6 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from gpsym.torch.forwards import Forward, forward_of
 from gpsym.torch.modules import (
     ClippedReLU,
     ClippedSoftThreshold,
@@ -25,6 +24,7 @@ from gpsym.torch.modules import (
     SoftThreshold,
 )
 from gpsym.torch.sites import Skipped, find_sites, is_norm
+from gpsym.torch.sparsify.forwards import Forward, forward_of
 
 __all__ = ["Call", "Found", "find_calls"]
 

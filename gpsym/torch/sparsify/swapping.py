@@ -9,11 +9,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from gpsym.design import CriticalInit
-from gpsym.torch.calls import Call
-from gpsym.torch.forwards import Forward, forward_of
 from gpsym.torch.layers import Mixture
 from gpsym.torch.modules import activation_module
-from gpsym.torch.surroundings import Surroundings, look_around
+from gpsym.torch.sparsify.calls import Call
+from gpsym.torch.sparsify.forwards import Forward, forward_of
+from gpsym.torch.sparsify.surroundings import Surroundings, look_around
 
 __all__ = ["Swapping"]
 
