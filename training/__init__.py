@@ -8,5 +8,6 @@ measure       accuracy, sparsity, variance and gradients of a network on data
 devices       processes on Lightning Fabric: one, copies or shards
 checkpoint    files that outlive a crash; records: the files of a run
 epochs        the loop; trainer: one run, from its configuration or its checkpoint
+presets       tables of runs by name; table: all runs of one, and what they come to
 predict       what a finished run makes of new inputs
 """

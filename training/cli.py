@@ -117,6 +117,31 @@ def _report(summary: dict[str, Any], folder: Path) -> None:
     click.echo(f"wrote {folder}")
 
 
+@cli.command("table")
+@click.argument("preset")
+@click.option("--output", type=click.Path(path_type=Path), help="Folder of the table [default: runs/PRESET].")
+@_DATA_DIR
+@click.option("--data", help="Another data set than the preset's.")
+@click.option("--width", type=int, help="Another width.")
+@click.option("--depth", type=int, help="Another depth.")
+@click.option("--epochs", type=int, help="Another number of epochs.")
+@click.option("--lr", type=float, help="Another learning rate.")
+@_DEVICE
+def table_command(preset: str, output: Path | None, **options: Any) -> None:
+    """Train all runs of PRESET: paper-dnn, paper-cnn, followup, mini-dnn or mini-cnn; again, to go on.
+
+    Writes table.md, table.json and table.svg: accuracy and zeros by activation, sparsity and slope over seeds, and
+    diverged runs beside the probability that theory predicts.
+    """
+    from training.table import run_table
+
+    if output is None:
+        output = Path("runs", preset)
+        output.parent.mkdir(exist_ok=True)
+    run_table(preset, output, {name: value for name, value in options.items() if value is not None})
+    click.echo((output / "table.md").read_text(encoding="utf-8"))
+
+
 @cli.command("predict")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("file", type=click.Path(path_type=Path), required=False)

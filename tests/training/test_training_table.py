@@ -1,0 +1,119 @@
+"""Tables of runs: every preset trains, goes on where it was cut off, and says what its runs came to."""
+
+import json
+from statistics import fmean, stdev
+
+import pytest
+
+from gpsym import edge_of_chaos
+from gpsym.finite_width import finite_width
+from training import table as module
+from training.presets import PRESETS, Preset
+from training.table import run_table, table_figure
+
+# A step a run, on networks of 8 units.
+ONE_STEP = {"data": "digits", "width": 8, "depth": 3, "epochs": 1, "batch_size": 2000, "lr": 1e-3, "device": "cpu"}
+SMALL = Preset(
+    {"data": "digits", "width": 32, "depth": 3, "epochs": 1, "batch_size": 64, "lr": 3e-3, "device": "cpu"},
+    ({"activation": "relu"}, {"activation": "clipped-relu", "sparsity": 0.7, "slope": 0.7}),
+    2,
+)
+
+
+@pytest.fixture
+def small(monkeypatch):
+    monkeypatch.setattr(module, "PRESETS", {"small": SMALL})
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_runs_a_step(name, tmp_path, monkeypatch):
+    preset = PRESETS[name]
+    common = {**preset.common, "augment": "none"}  # digits are features
+    monkeypatch.setattr(module, "PRESETS", {name: Preset(common, preset.rows[:: max(1, len(preset.rows) // 3)], 1)})
+    rows = run_table(name, tmp_path / "table", ONE_STEP)
+    assert [row["runs"] for row in rows] == [1] * len(rows)
+    assert len((tmp_path / "table" / "table.md").read_text().splitlines()) == 2 + len(rows)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_run_of_a_preset_has_a_configuration(name):
+    preset = PRESETS[name]
+    runs = list(preset.runs({}))
+    assert len(runs) == len(preset.rows)
+    assert all(config.seed == seed for configs in runs for seed, config in enumerate(configs))
+    assert all(0 <= configs[0].design.sparsity < 1 for configs in runs)
+
+
+def test_the_papers_grid():
+    rows = PRESETS["paper-dnn"].rows
+    assert len(rows) == 1 + 2 * 4 + 2 * 4 * 3
+    assert {row.get("slope") for row in rows} == {None, 0.5, 0.7, 0.9}
+
+
+def test_a_table_has_means_and_deviations_of_its_runs(small, tmp_path):
+    rows = run_table("small", tmp_path / "t", {})
+    assert json.loads((tmp_path / "t" / "table.json").read_text()) == rows
+    _, clipped = rows
+    summaries = [
+        json.loads((tmp_path / "t" / f"clipped-relu-0.7-0.7-seed{seed}" / "summary.json").read_text())
+        for seed in (0, 1)
+    ]
+    accuracies = [summary["test_accuracy"] for summary in summaries]
+    assert clipped["test_accuracy"] == {"mean": fmean(accuracies), "sd": stdev(accuracies)}
+    design = edge_of_chaos("clipped-relu", sparsity=0.7, slope=0.7)
+    risk = finite_width(design, width=32, depth=2)
+    assert clipped["excursion_probability"] == risk.excursion_probability
+    assert clipped["escape_probability"] == risk.escape_probability
+    assert (clipped["runs"], clipped["diverged"]) == (2, 0)
+    cells = (tmp_path / "t" / "table.md").read_text().splitlines()[-1].split(" | ")
+    assert f"{fmean(accuracies):.4f} ± {stdev(accuracies):.4f}" in cells
+
+
+def test_finished_runs_are_not_trained_again(small, tmp_path, monkeypatch):
+    rows = run_table("small", tmp_path / "t", {})
+    (tmp_path / "t" / "relu-seed1" / "summary.json").unlink()
+    trained = []
+    monkeypatch.setattr("training.trainer._run", lambda config, output: trained.append(output.name))
+    with pytest.raises(TypeError):  # what was trained has no summary here
+        run_table("small", tmp_path / "t", {})
+    assert trained == ["relu-seed1"]
+    monkeypatch.undo()
+    monkeypatch.setattr(module, "PRESETS", {"small": SMALL})
+    again = run_table("small", tmp_path / "t", {})
+    assert again == rows
+
+
+def test_diverged_runs_are_counted(small, tmp_path):
+    """At an absurd rate ReLU's loss overflows; clipped, outputs stay below what weights of 1e25 make of 32 units."""
+    relu, clipped = run_table("small", tmp_path / "t", {"lr": 1e25})
+    assert (relu["diverged"], clipped["diverged"]) == (2, 0)
+
+
+def test_risks_are_those_of_plain_fully_connected_networks_alone(small, tmp_path):
+    row = run_table("small", tmp_path / "t", {"alpha": 0.5, "epochs": 0})[1]
+    assert row["escape_probability"] is None
+    assert "–" in (tmp_path / "t" / "table.md").read_text()
+
+
+def test_the_figure_has_a_curve_for_each_activation_and_slope():
+    def row(activation, sparsity, slope, mean):
+        return {"activation": activation, "sparsity": sparsity, "slope": slope, "q_star": 1.0,
+                "test_accuracy": {"mean": mean, "sd": None}}  # fmt: skip
+
+    rows = [row("relu", 0.5, 1.0, 0.9), *(row("clipped-relu", s, 0.7, 1 - s) for s in (0.6, 0.8))]
+    (axes,) = table_figure(rows).axes
+    curves = {c.get_label(): c.lines[0].get_xydata().tolist() for c in axes.containers}
+    assert curves == {"relu": [[0.5, 0.9]], "clipped-relu, slope 0.7": [[0.6, 0.4], [0.8, pytest.approx(0.2)]]}
+
+
+@pytest.mark.parametrize(
+    ("name", "output", "message"),
+    [
+        ("grand", "t", "need one of paper-dnn, paper-cnn, followup"),
+        ("mini-dnn", "no/such/t", "need an existing folder"),
+    ],
+)
+def test_bad_input(name, output, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        run_table(name, tmp_path / output, {})
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,146 @@
+"""A whole table of runs, resumable: one folder a run, and what they come to as Markdown, JSON and a figure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gpsym.files import write_figure, write_text
+from gpsym.finite_width import finite_width
+from gpsym.plot.canvas import BLACK, BLUE, GREEN, ORANGE, RED, SKY, figure_of
+from training.config import RunConfig
+from training.presets import PRESETS
+from training.trainer import train_or_resume
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["run_table", "table_figure"]
+
+Row = dict[str, Any]
+
+_COLUMNS = {
+    "activation": "activation",
+    "sparsity": "sparsity",
+    "slope": "slope",
+    "q_star": "q*",
+    "runs": "runs",
+    "diverged": "diverged",
+    "escape_probability": "P(escape)",
+    "excursion_probability": "P(excursion)",
+    "test_accuracy": "test accuracy",
+    "train_sparsity": "zeros, train",
+    "test_sparsity": "zeros, test",
+}
+
+
+def run_table(name: str, output: Path, changes: Mapping[str, Any]) -> list[Row]:
+    """Train all runs of a preset that are not finished in `output`, and write what there is after each.
+
+    name     one of `PRESETS`.
+    output   folder of the table: ROW-seedN/ for each run, table.md, table.json and table.svg.
+    changes  fields of `RunConfig` in place of those that all runs of the preset share.
+
+    Started again, it goes on where it was cut off.  A row has the mean over its seeds and the standard deviation of a
+    run; diverged runs count, with the accuracy of their best epoch.  Beside them stand the probabilities, for a
+    fully connected network at initialization, that a variance leaves the basin of q_star, or exceeds twice q_star.
+
+    Raises ValueError for an unknown name, for changes that no run can have, and as `train_or_resume`.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"table: need one of {', '.join(PRESETS)}, got {name}; pass one.")
+    if not output.parent.is_dir():
+        raise ValueError(f"table: need an existing folder for the table, got {output}; create {output.parent} first.")
+    rows = list(PRESETS[name].runs(changes))
+    output.mkdir(exist_ok=True)
+    table: list[Row] = []
+    for number, configs in enumerate(rows, 1):
+        summaries = []
+        for config in configs:
+            click.echo(f"row {number} of {len(rows)}, seed {config.seed}: {_label(config)}", err=True)
+            summaries.append(train_or_resume(config, output / f"{_label(config)}-seed{config.seed}"))
+            _write(output, [*table, _row(config, summaries)])
+        table.append(_row(configs[0], summaries))
+    return table
+
+
+def _label(config: RunConfig) -> str:
+    parts = [config.activation, *(f"{v:g}" for v in (config.sparsity, config.slope) if v is not None)]
+    return "-".join([*parts, *([] if config.q_star == 1 else [f"q{config.q_star:g}"])])
+
+
+def _row(config: RunConfig, summaries: Sequence[Mapping[str, Any]]) -> Row:
+    def spread(name: str) -> dict[str, float | None]:
+        values = [summary[name] for summary in summaries]
+        return {"mean": fmean(values), "sd": stdev(values) if len(values) > 1 else None}
+
+    return {
+        "activation": config.activation,
+        "sparsity": config.design.sparsity,
+        "slope": config.design.slope,
+        "q_star": config.q_star,
+        "runs": len(summaries),
+        "diverged": sum(summary["diverged"] for summary in summaries),
+        **_risks(config),
+        **{name: spread(name) for name in ("test_accuracy", "train_sparsity", "test_sparsity")},
+    }
+
+
+def _risks(config: RunConfig) -> dict[str, float | None]:
+    """At initialization; known for fully connected networks without skips."""
+    if config.model != "mlp" or config.alpha is not None or config.depth < 2:
+        return {"escape_probability": None, "excursion_probability": None}
+    found = finite_width(config.design, width=config.width, depth=config.depth - 1)
+    return {"escape_probability": found.escape_probability, "excursion_probability": found.excursion_probability}
+
+
+def _write(output: Path, table: list[Row]) -> None:
+    write_text(output / "table.json", json.dumps(table, indent=2) + "\n")
+    write_text(output / "table.md", _markdown(table))
+    write_figure(output / "table.svg", table_figure(table))
+
+
+def _markdown(table: list[Row]) -> str:
+    lines = [" | ".join(_COLUMNS.values()), " | ".join("---" for _ in _COLUMNS)]
+    lines += [" | ".join(_cell(row[name]) for name in _COLUMNS) for row in table]
+    return "\n".join(f"| {line} |" for line in lines) + "\n"
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"{value['mean']:.4f}" + ("" if value["sd"] is None else f" ± {value['sd']:.4f}")
+    if value is None:
+        return "–"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def table_figure(table: list[Row]) -> Figure:
+    """Test accuracy by sparsity, a curve for each activation, slope and q_star, with the deviation of a run."""
+    figure = figure_of(7.2, 4.6)
+    axes = figure.subplots()
+    curves: dict[tuple, list[Row]] = {}
+    for row in table:
+        clipped = row["activation"].startswith("clipped")
+        key = (row["activation"], row["slope"] if clipped else None, row["q_star"])
+        curves.setdefault(key, []).append(row)
+    colours = (BLACK, ORANGE, RED, BLUE, GREEN, SKY)
+    for number, ((activation, slope, q_star), rows) in enumerate(curves.items()):
+        label = activation + ("" if slope is None else f", slope {slope:.3g}")
+        axes.errorbar(
+            [row["sparsity"] for row in rows],
+            [row["test_accuracy"]["mean"] for row in rows],
+            [row["test_accuracy"]["sd"] or 0.0 for row in rows],
+            label=label + ("" if q_star == 1 else f", $q^*$ {q_star:g}"),
+            color=colours[number % len(colours)],
+            marker="osDv^<>"[number % 7],
+            linestyle=("-", "--", ":")[number // len(colours) % 3],
+            capsize=3,
+        )
+    axes.set(xlabel="designed sparsity", ylabel="test accuracy")
+    figure.legend(loc="outside right upper", frameon=False, fontsize="small")
+    return figure
