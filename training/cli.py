@@ -16,6 +16,7 @@ from training.config import RunConfig
 from training.demo import demo
 from training.devices import is_first_process
 from training.predict import predict
+from training.presets import PRESETS
 from training.trainer import resume, train, train_or_resume
 
 __all__ = ["main"]
@@ -117,7 +118,7 @@ def _report(summary: dict[str, Any], folder: Path) -> None:
     click.echo(f"wrote {folder}")
 
 
-@cli.command("table")
+@cli.command("table", epilog=f"Presets: {', '.join(PRESETS)}.")
 @click.argument("preset")
 @click.option("--output", type=click.Path(path_type=Path), help="Folder of the table [default: runs/PRESET].")
 @_DATA_DIR
@@ -128,18 +129,18 @@ def _report(summary: dict[str, Any], folder: Path) -> None:
 @click.option("--lr", type=float, help="Another learning rate.")
 @_DEVICE
 def table_command(preset: str, output: Path | None, **options: Any) -> None:
-    """Train all runs of PRESET: paper-dnn, paper-cnn, followup, mini-dnn or mini-cnn; again, to go on.
+    """Train all runs of PRESET, one of those below; again, to go on.
 
     Writes table.md, table.json and table.svg: accuracy and zeros by activation, sparsity and slope over seeds, and
     diverged runs beside the probability that theory predicts.
     """
-    from training.table import run_table
+    from training.table import run_table  # loads scipy, which a run does without
 
-    if output is None:
-        output = Path("runs", preset)
-        output.parent.mkdir(exist_ok=True)
-    run_table(preset, output, {name: value for name, value in options.items() if value is not None})
-    click.echo((output / "table.md").read_text(encoding="utf-8"))
+    folder = output or Path("runs", preset)
+    if output is None and preset in PRESETS:
+        folder.parent.mkdir(exist_ok=True)
+    run_table(preset, folder, {name: value for name, value in options.items() if value is not None})
+    click.echo((folder / "table.md").read_text(encoding="utf-8"))
 
 
 @cli.command("predict")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from training import checkpoint, cli
+from training.presets import Preset
 from training.trainer import RunConfig
 
 ROOT = Path(__file__).parents[2]
@@ -198,3 +199,17 @@ def test_resume_of_nothing_is_refused_in_one_line(invoke, tmp_path):
 def test_run_with_resume_starts_where_there_is_nothing(invoke, tmp_path):
     assert invoke("run", *SMALL, "--resume", "--output", str(tmp_path / "run"))[0] == 0
     assert (tmp_path / "run" / "summary.json").exists()
+
+
+def test_a_table_is_printed_and_written(invoke, tmp_path, monkeypatch):
+    monkeypatch.setattr("training.table.PRESETS", {"mini-dnn": Preset({}, ({"activation": "relu"},), 1)})
+    options = ["--data", "digits", "--width", "8", "--depth", "2", "--epochs", "0", "--device", "cpu"]
+    status, stdout, _ = invoke("table", "mini-dnn", *options, "--output", str(tmp_path / "t"))
+    assert status == 0
+    assert (tmp_path / "t" / "table.md").read_text() in stdout
+
+
+def test_an_unknown_table_leaves_no_folder(invoke, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert_refused(*invoke("table", "grand"), "need one of paper-dnn")
+    assert list(tmp_path.iterdir()) == []
