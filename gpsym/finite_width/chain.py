@@ -136,8 +136,8 @@ def _grid(
     shift = float((q[-1] - ratio * q[0]) / (ratio - 1))
     # Few active units leave atoms of T and edges next to them, and laws that change with q faster than they are wide.
     number = width * float(one.active.min())
-    places, largest_step = (1024, 0.1) if number < 12 else (512, 0.2) if number < 40 else (96, 0.2)
-    unit = float(np.min(np.minimum(deviation, largest_step * q) / (q + shift)))
+    places = 1024 if number < 12 else 512 if number < 40 else 96
+    unit = float(np.min(np.minimum(deviation, (0.1 if number < 3 else 0.2) * q) / (q + shift)))
     size = math.log((q[-1] + shift) / (q[0] + shift)) / unit * 3 * refinement
     cells = 2 * math.ceil(places * refinement)
     return Grid(float(q[0]), float(q[-1]), int(min(max(size, 24), _MOST_NODES)), shift), cells
