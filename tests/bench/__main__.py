@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 
-from tests.bench import accuracy, activation, finite_width, inference, init, sparsify, speed, symbolic
+from tests.bench import accuracy, activation, finite_width, inference, init, queries, sparsify, speed, symbolic
 from tests.bench.lines import HEAD, Line
 
 BENCHES: dict[str, Callable[[argparse.Namespace], Iterable[Line]]] = {
@@ -17,6 +17,7 @@ BENCHES: dict[str, Callable[[argparse.Namespace], Iterable[Line]]] = {
     "finite-width": finite_width.lines,
     "inference": inference.lines,
     "init": init.lines,
+    "queries": queries.lines,
     "sparsify": sparsify.lines,
     "speed": speed.lines,
     "symbolic": symbolic.lines,
