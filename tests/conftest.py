@@ -6,6 +6,8 @@ Each has a companion, named after what is expensive, for tests that cost much mo
 
 import os
 
+import pytest
+import torch
 from hypothesis import settings
 
 EXAMPLES = {
@@ -22,3 +24,13 @@ for cost in ("one-input", "two-inputs"):
 
 # A script for another interpreter, one that has neural-tangents.
 collect_ignore = ["bench/neural_tangents_peer.py"]
+
+
+@pytest.fixture
+def one_thread():
+    """One thread of torch and fresh random numbers, for small tensors: threads would wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    yield
+    torch.set_num_threads(threads)

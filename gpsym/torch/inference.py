@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["SkippedLayer", "SkippingLinear", "SkippingReport", "skip_zeros_"]
+__all__ = ["SkippedLayer", "SkippingLinear", "SkippingReport", "seconds_of", "skip_zeros_"]
 
 _REPEATS = 9  # timings of a layer; their median counts
 
@@ -135,13 +135,14 @@ def skip_zeros_(model: nn.Module, batch: Any, *, always: bool = False) -> Skippi
 
 def _measured(name: str, dense: nn.Linear, x: Tensor, always: bool) -> tuple[SkippedLayer, SkippingLinear]:
     skipping = SkippingLinear(dense)
-    times = [(_seconds(dense, x), _seconds(skipping, x)) for _ in range(_REPEATS)]
+    times = [(seconds_of(dense, x), seconds_of(skipping, x)) for _ in range(_REPEATS)]
     one, other = (median(column) for column in zip(*times, strict=True))
     zeros = float((x == 0).double().mean())
     return SkippedLayer(name, zeros, one, other, always or other < one), skipping
 
 
-def _seconds(layer: Callable[[Tensor], Tensor], x: Tensor) -> float:
+def seconds_of(layer: Callable[[Tensor], Tensor], x: Tensor) -> float:
+    """What one call takes, until its device is done."""
     wait = torch.cuda.synchronize if x.is_cuda else lambda: None
     wait()
     start = perf_counter()

@@ -9,12 +9,11 @@ import argparse
 from collections.abc import Iterator
 from itertools import cycle
 from statistics import median
-from time import perf_counter
 
 import torch
 from torch import Tensor, nn
 
-from gpsym.torch.inference import SkippingLinear
+from gpsym.torch.inference import SkippingLinear, seconds_of
 from tests.bench.lines import Line
 
 __all__ = ["lines"]
@@ -57,7 +56,7 @@ def _seconds(dense: nn.Linear, skipping: SkippingLinear, batch: int, sparsity: f
     inputs = [_sparse(dense, batch, sparsity, generator) for _ in range(_INPUTS)]
     times = []
     for x, _ in zip(cycle(inputs), range(2 * _INPUTS), strict=False):
-        times.append([_timed(layer, x) for layer in (skipping, dense)])
+        times.append([seconds_of(layer, x) for layer in (skipping, dense)])
     ours, peer = (median(column) for column in zip(*times, strict=True))
     return ours, peer
 
@@ -66,12 +65,3 @@ def _sparse(dense: nn.Linear, batch: int, sparsity: float, generator: torch.Gene
     shape = (batch, dense.in_features)
     x = torch.randn(shape, generator=generator) * (torch.rand(shape, generator=generator) >= sparsity)
     return x.to(dense.weight)
-
-
-def _timed(layer: nn.Module, x: Tensor) -> float:
-    wait = torch.cuda.synchronize if x.is_cuda else lambda: None
-    wait()
-    start = perf_counter()
-    layer(x)
-    wait()
-    return perf_counter() - start

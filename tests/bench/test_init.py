@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import pytest
-import torch
 
 from gpsym import edge_of_chaos
 from gpsym.torch import init_
@@ -13,13 +12,7 @@ DESIGN = edge_of_chaos("crelu", sparsity=0.85, slope=0.7)
 SMALL = [Setting("MLP", 100, 30), Setting("CNN", 100, 10, is_flat=True), Setting("CNN", 100, 10)]
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Tensors are small: threads that wait for each other on a busy machine would take most of the time."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def lines(setting, design):

@@ -23,13 +23,7 @@ CST = edge_of_chaos("cst", sparsity=0.85, slope=0.9)
 RELU_TAU = edge_of_chaos("relu-tau", sparsity=0.85)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Tensors are small: threads that wait for each other on a busy machine would take most of the time."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def seeded(seed=0):

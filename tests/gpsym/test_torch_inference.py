@@ -74,7 +74,7 @@ def test_what_is_faster_stays(faster, monkeypatch):
     def seconds(layer, _):
         return 2.0 if isinstance(layer, nn.Linear) else (1.0 if faster else 3.0)
 
-    monkeypatch.setattr(inference, "_seconds", seconds)
+    monkeypatch.setattr(inference, "seconds_of", seconds)
     model = network()
     report = skip_zeros_(model, torch.randn(2, 20))
     assert all(layer.replaced == faster for layer in report)

@@ -18,13 +18,7 @@ PHI = {design: gt.activation_module(design) for design in (CRELU, CST)}
 DTYPES = [torch.float32, torch.float64]
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Tensors are small: threads that wait for each other on a busy machine would take most of the time."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(params=DTYPES, ids=str)

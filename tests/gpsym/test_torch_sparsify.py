@@ -19,14 +19,7 @@ CRELU = edge_of_chaos("crelu", sparsity=0.85, slope=0.7)
 CST = edge_of_chaos("cst", sparsity=0.7, slope=0.7, q_star=4.0)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Tensors are small: threads that wait for each other on a busy machine would take most of the time."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def mlp(*activations, width=30):
