@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
@@ -20,9 +21,11 @@ from training.trainer import train_or_resume
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["run_table", "table_figure"]
+__all__ = ["TrainAll", "one_by_one", "run_table", "table_figure"]
 
 Row = dict[str, Any]
+# Trains the runs of a table, by folder, and gives folder and summary of each as it ends.
+TrainAll = Callable[[Mapping[Path, RunConfig]], Iterator[tuple[Path, Mapping[str, Any]]]]
 
 _COLUMNS = {
     "activation": "activation",
@@ -39,12 +42,20 @@ _COLUMNS = {
 }
 
 
-def run_table(name: str, output: Path, changes: Mapping[str, Any]) -> list[Row]:
+def one_by_one(runs: Mapping[Path, RunConfig]) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+    """Train the runs in this process, one after the other."""
+    for number, (folder, config) in enumerate(runs.items(), 1):
+        click.echo(f"run {number} of {len(runs)}: {folder.name}", err=True)
+        yield folder, train_or_resume(config, folder)
+
+
+def run_table(name: str, output: Path, changes: Mapping[str, Any], train_all: TrainAll = one_by_one) -> list[Row]:
     """Train all runs of a preset that are not finished in `output`, and write what there is after each.
 
-    name     one of `PRESETS`.
-    output   folder of the table: ROW-seedN/ for each run, table.md, table.json and table.svg.
-    changes  fields of `RunConfig` in place of those that all runs of the preset share.
+    name       one of `PRESETS`.
+    output     folder of the table: ROW-seedN/ for each run, table.md, table.json and table.svg.
+    changes    fields of `RunConfig` in place of those that all runs of the preset share.
+    train_all  how.
 
     Started again, it goes on where it was cut off.  A row has the mean over its seeds and the standard deviation of a
     run; diverged runs count, with the accuracy of their best epoch.  Beside them stand the probabilities, for a
@@ -56,16 +67,15 @@ def run_table(name: str, output: Path, changes: Mapping[str, Any]) -> list[Row]:
         raise ValueError(f"table: need one of {', '.join(PRESETS)}, got {name}; pass one.")
     if not output.parent.is_dir():
         raise ValueError(f"table: need an existing folder for the table, got {output}; create {output.parent} first.")
-    rows = list(PRESETS[name].runs(changes))
+    rows = [{output / f"{_label(c)}-seed{c.seed}": c for c in configs} for configs in PRESETS[name].runs(changes)]
     output.mkdir(exist_ok=True)
+    summaries: dict[Path, Mapping[str, Any]] = {}
     table: list[Row] = []
-    for number, configs in enumerate(rows, 1):
-        summaries = []
-        for config in configs:
-            click.echo(f"row {number} of {len(rows)}, seed {config.seed}: {_label(config)}", err=True)
-            summaries.append(train_or_resume(config, output / f"{_label(config)}-seed{config.seed}"))
-            _write(output, [*table, _row(config, summaries)])
-        table.append(_row(configs[0], summaries))
+    for folder, summary in train_all({folder: config for row in rows for folder, config in row.items()}):
+        summaries[folder] = summary
+        ended = [(row, [summaries[folder] for folder in row if folder in summaries]) for row in rows]
+        table = [_row(next(iter(row.values())), found) for row, found in ended if found]
+        _write(output, table)
     return table
 
 
@@ -91,6 +101,7 @@ def _row(config: RunConfig, summaries: Sequence[Mapping[str, Any]]) -> Row:
     }
 
 
+@cache
 def _risks(config: RunConfig) -> dict[str, float | None]:
     """At initialization; known for fully connected networks without skips."""
     if config.model != "mlp" or config.alpha is not None or config.depth < 2:
