@@ -15,25 +15,22 @@ from tqdm import tqdm
 from training.augment import augmented, draw
 from training.data import Data, Split
 from training.devices import moments_of, restore, shares_of, weights_of
-from training.measure import Measurement, gradient_norms, measure
+from training.history import History, row_of
+from training.measure import Measurement, gradient_norms, loss_and_correct, measure
 from training.optimisation import make_optimizer, rate_factor
 from training.start import Start, hidden_activations
 
-__all__ = ["Epochs", "rank"]
+__all__ = ["LOOK_EVERY", "TRAIN_SAMPLE", "Epochs"]
 
 # Examples of the training split on which its sparsity is measured after each epoch.
-_TRAIN_SAMPLE = 10_000
+TRAIN_SAMPLE = 10_000
 
 # Steps between looks at the loss: each one waits for the device.
-_LOOK_EVERY = 32
+LOOK_EVERY = 32
 
 
 class Epochs:
-    """A network on its way through its epochs: `next` measures it at first, then trains and measures it.
-
-    rows  metrics of the epochs so far, that of epoch 0 from before training.
-    best  the row with the best validation accuracy; best_weights are the network's then, on the CPU.
-    """
+    """A network on its way through its epochs: `next` measures it at first, then trains and measures it."""
 
     def __init__(self, start: Start, fabric: Fabric, data: Data, lr: float):
         self.config, self.fabric, self.data, self.lr = start.config, fabric, data, lr
@@ -47,9 +44,7 @@ class Epochs:
         self.draws = torch.Generator().manual_seed(self.config.seed)  # on the CPU, so that a run can change devices
         self.group = self.config.batch_size * self.config.accumulate  # examples in a step
         self.steps = math.ceil(len(data.train) / self.group)  # in an epoch
-        self.rows: list[dict[str, Any]] = []
-        self.best: dict[str, Any] = {}
-        self.best_weights: dict[str, Tensor] = {}
+        self.history = History()
         self._begin_epoch()
 
     def _begin_epoch(self) -> None:
@@ -57,22 +52,17 @@ class Epochs:
         self.step = 0  # number of steps done in the epoch
         # Sums of loss and correct answers over the examples seen, on the device, as looking at them would wait for it.
         self.sums = torch.zeros(2, dtype=torch.float64, device=self.fabric.device)
-        self.seconds = self.rows[-1]["seconds"] if self.rows else 0.0
+        self.seconds = self.history.seconds
 
     @property
     def done(self) -> bool:
         """Whether the last epoch is over, or the loss has diverged."""
-        return len(self.rows) > self.config.epochs or self.diverged
-
-    @property
-    def diverged(self) -> bool:
-        """Whether the loss of the last epoch was not finite."""
-        return bool(self.rows) and self.rows[-1]["diverged"]
+        return len(self.history.rows) > self.config.epochs or self.history.diverged
 
     @property
     def steps_done(self) -> int:
         """Number of steps so far."""
-        return max(0, len(self.rows) - 1) * self.steps + self.step
+        return max(0, len(self.history.rows) - 1) * self.steps + self.step
 
     def state(self) -> dict[str, Any]:
         """All that decides what comes next; every process has to ask.  The next step changes parts of it."""
@@ -84,15 +74,13 @@ class Epochs:
             "step": self.step,
             "sums": self.shares.add(self.sums).cpu(),
             "seconds": self.seconds,
-            "rows": self.rows,
-            "best": self.best,
-            "best_weights": self.best_weights,
+            **self.history.state(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from such a state."""
         restore(self.network, self.optimizer, state["weights"], state["moments"])
-        self.rows, self.best, self.best_weights = state["rows"], state["best"], state["best_weights"]
+        self.history = History(state["rows"], state["best"], state["best_weights"])
         self.order.set_state(state["order_before"])
         self.draws.set_state(state["draws"])
         self._begin_epoch()
@@ -105,21 +93,15 @@ class Epochs:
 
         after_step  called after each step but the last of an epoch, while the loss is finite.
         """
-        epoch = len(self.rows)
-        loss = accuracy = math.nan
+        epoch = len(self.history.rows)
+        total = correct = math.nan
         if epoch:
             self._train(bar, after_step)
             total, correct = self.shares.add(self.sums).tolist()
-            examples = len(self.data.train)
-            loss, accuracy = (total / examples, correct / examples) if math.isfinite(total) else (math.nan, math.nan)
-        seen = self._measurements()
-        diverged = epoch > 0 and not (math.isfinite(loss) and math.isfinite(seen["validation"].loss))
-        row = _row(epoch, seen, loss, accuracy, diverged, self.seconds) | self._telemetry(epoch)
-        self.rows.append(row)
-        if not self.best or rank(row) > rank(self.best):
-            self.best, self.best_weights = row, weights_of(self.network)
+        row = row_of(epoch, self._measurements(), total, correct, len(self.data.train), self.seconds)
+        self.history.add(row | self._telemetry(epoch), lambda: weights_of(self.network))
         self._begin_epoch()
-        return row
+        return self.history.rows[-1]
 
     def _train(self, bar: tqdm, after_step: Callable[[], None]) -> None:
         """The steps of the epoch that are left, or until the loss is seen to have diverged."""
@@ -130,7 +112,7 @@ class Epochs:
             self.step += 1
             self.seconds = before + time.perf_counter() - started
             bar.update()
-            if self.step % _LOOK_EVERY == 0 or self.step == self.steps:
+            if self.step % LOOK_EVERY == 0 or self.step == self.steps:
                 total, _ = self.shares.add(self.sums).tolist()
                 if not math.isfinite(total):
                     break
@@ -148,10 +130,10 @@ class Epochs:
             inputs, labels = self._examples(batch)
             with self.fabric.no_backward_sync(self.model, enabled=number < len(batches)):
                 logits = self.model(inputs)
-                loss = nn.functional.cross_entropy(logits, labels, reduction="sum")
+                loss, correct = loss_and_correct(logits, labels)
                 # The strategy takes the mean over the processes of what is the sum over their shares.
                 self.fabric.backward(loss * (self.shares.count / len(group)))
-            self.sums += torch.stack([loss.detach(), (logits.argmax(1) == labels).sum()])
+            self.sums += torch.stack([loss.detach(), correct])
         if self.config.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
         self.fabric_optimizer.step()
@@ -169,7 +151,7 @@ class Epochs:
 
     def _measurements(self) -> dict[str, Measurement]:
         return {
-            "train": self._measured(self.data.train.first(_TRAIN_SAMPLE)),
+            "train": self._measured(self.data.train.first(TRAIN_SAMPLE)),
             "validation": self._measured(self.data.validation),
             "test": self._measured(self.data.test),
         }
@@ -192,30 +174,3 @@ class Epochs:
 
 def _compiled(network: nn.Module) -> Any:
     return torch.compile(network)
-
-
-def _row(
-    epoch: int, seen: dict[str, Measurement], loss: float, accuracy: float, diverged: bool, seconds: float
-) -> dict[str, Any]:
-    """One line of metrics.jsonl; before training, the train loss and accuracy are measured like the others."""
-    train, validation, test = seen["train"], seen["validation"], seen["test"]
-    return {
-        "epoch": epoch,
-        "train_loss": loss if epoch else train.loss,
-        "train_accuracy": accuracy if epoch else train.accuracy,
-        "validation_loss": validation.loss,
-        "validation_accuracy": validation.accuracy,
-        "test_loss": test.loss,
-        "test_accuracy": test.accuracy,
-        "train_sparsity": train.sparsity,
-        "test_sparsity": test.sparsity,
-        "layer_variance": test.layer_variance,
-        "layer_sparsity": test.layer_sparsity,
-        "diverged": diverged,
-        "seconds": seconds,
-    }
-
-
-def rank(row: dict[str, Any]) -> tuple[bool, float, float]:
-    """Order of epochs on the validation split: finite before diverged, then accuracy, then loss."""
-    return (not row["diverged"], row["validation_accuracy"], -row["validation_loss"])

@@ -52,6 +52,12 @@ class Measurement:
         """Fraction of zeros among all hidden activations."""
         return fmean(self.layer_sparsity)
 
+    @staticmethod
+    def of(averages: Sequence[Sequence[float]]) -> Measurement:
+        """From the rows (*sparsities, loss) and (*variances, accuracy)."""
+        (*zeros, loss), (*squares, accuracy) = averages
+        return Measurement(loss, accuracy, tuple(zeros), tuple(squares))
+
 
 @torch.no_grad()
 def measure(
@@ -71,25 +77,40 @@ def measure(
     """
     activations = list(activations)
     sums = torch.zeros(2, len(activations) + 1, dtype=torch.float64, device=x.device)
-
-    def watch(layer: int, inputs: Tensor, output: Tensor) -> None:
-        # Of an example the mean over its units; of batches the sum.
-        sums[0, layer] += (output == 0).sum() / _units(output)
-        sums[1, layer] += _squared_length(inputs) / _units(inputs)
-
     was_training = model.training
     model.eval()
     try:
-        with _watching(activations, watch):
-            for inputs, labels in zip(x.split(batch_size), y.split(batch_size), strict=True):
-                inputs, labels = shares.of(inputs), shares.of(labels)
-                logits = model(prepare(inputs))
-                sums[0, -1] += nn.functional.cross_entropy(logits, labels, reduction="sum")
-                sums[1, -1] += (logits.argmax(1) == labels).sum()
+        for inputs, labels in zip(x.split(batch_size), y.split(batch_size), strict=True):
+            inputs, labels = shares.of(inputs), shares.of(labels)
+            logits, seen = observed(model, activations, prepare(inputs))
+            sums[:, :-1] += seen
+            sums[:, -1] += torch.stack(loss_and_correct(logits, labels))
     finally:
         model.train(was_training)
-    zeros, squares = (shares.add(sums) / len(x)).tolist()
-    return Measurement(zeros[-1], squares[-1], tuple(zeros[:-1]), tuple(squares[:-1]))
+    return Measurement.of((shares.add(sums) / len(x)).tolist())
+
+
+def observed(
+    model: Callable[[Tensor], Tensor], activations: Sequence[nn.Module], inputs: Tensor
+) -> tuple[Tensor, Tensor]:
+    """(logits, seen): seen, (2, activations), has for each layer zeros and mean squares, summed over the examples."""
+    zeros: dict[int, Tensor] = {}
+    squares: dict[int, Tensor] = {}
+
+    def watch(layer: int, given: Tensor, output: Tensor) -> None:
+        # Of an example the mean over its units.
+        zeros[layer] = (output == 0).sum() / _units(output)
+        squares[layer] = _squared_length(given) / _units(given)
+
+    with _watching(activations, watch):
+        logits = model(inputs)
+    layers = range(len(activations))
+    return logits, torch.stack([torch.stack([kind[layer].double() for layer in layers]) for kind in (zeros, squares)])
+
+
+def loss_and_correct(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Sums over the examples: of the cross-entropy, and of the right answers."""
+    return nn.functional.cross_entropy(logits, labels, reduction="sum"), (logits.argmax(1) == labels).sum()
 
 
 def gradient_norms(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from training.checkpoint import serialized, write_durably
 from training.config import RunConfig
+from training.history import History
 
 __all__ = ["CONFIG", "METRICS", "SUMMARY", "WEIGHTS", "Records", "read_config", "read_summary",
            "require_tensorboard"]  # fmt: skip
@@ -36,17 +37,17 @@ class Records:
         """Write config.json."""
         self._write(CONFIG, _to_json(fields, indent=2))
 
-    def begin(self, rows: Sequence[dict[str, Any]], weights: dict[str, Tensor] | None) -> None:
-        """Bring metrics.jsonl and model.pt to where a run begins or goes on: these rows, the best weights so far."""
+    def begin(self, history: History) -> None:
+        """Bring metrics.jsonl and model.pt to where a run begins or goes on."""
         if self.silent:
             return
-        self._write(METRICS, "".join(_to_json(row) + "\n" for row in rows))
-        if weights is not None:
-            self.weights(weights)
+        self._write(METRICS, "".join(_to_json(row) + "\n" for row in history.rows))
+        if history.rows:
+            self.weights(history.best_weights)
         if self.tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._events = SummaryWriter(str(self.folder), purge_step=len(rows))
+            self._events = SummaryWriter(str(self.folder), purge_step=len(history.rows))
 
     def row(self, row: dict[str, Any]) -> None:
         """Append one epoch to metrics.jsonl, and say it."""
@@ -70,6 +71,15 @@ class Records:
         """Write model.pt."""
         if not self.silent:
             write_durably(self.folder / WEIGHTS, serialized(weights))
+
+    def end(self, history: History) -> None:
+        """Say what there is to say of how the epochs ended."""
+        if history.diverged and not self.silent:
+            tqdm.write(
+                f"run: need a finite loss, got one that is not in epoch {history.rows[-1]['epoch']}, where training "
+                f"ended; the weights of epoch {history.best['epoch']} are kept; try a lower --lr or --clip-norm 1.",
+                file=sys.stderr,
+            )
 
     def summary(self, fields: dict[str, Any]) -> None:
         """Write summary.json, which ends the run."""

@@ -135,16 +135,10 @@ def _launched(
     if state is not None:
         epochs.restore(state)
         started -= state["elapsed"]
-    files.begin(epochs.rows, epochs.best_weights if epochs.rows else None)
+    files.begin(epochs.history)
     _finish(epochs, files, started)
     summary = {
-        "test_accuracy": epochs.best["test_accuracy"],
-        "validation_accuracy": epochs.best["validation_accuracy"],
-        "test_sparsity": epochs.best["test_sparsity"],
-        "train_sparsity": epochs.best["train_sparsity"],
-        "diverged": epochs.diverged,
-        "best_epoch": epochs.best["epoch"],
-        "epochs": epochs.rows[-1]["epoch"],
+        **epochs.history.summary(),
         "lr": lr,
         "parameters": sum(parameter.numel() for parameter in epochs.network.parameters()),
         "initial_weights_sha256": initial_digest,
@@ -176,14 +170,9 @@ def _finish(epochs: Epochs, files: Records, started: float) -> None:
             if not row["diverged"]:
                 save()
             files.row(row)
-            if epochs.best is row:
-                files.weights(epochs.best_weights)
-    if epochs.diverged and not files.silent:
-        print(
-            f"run: need a finite loss, got one that is not in epoch {epochs.rows[-1]['epoch']}, where training ended; "
-            f"the weights of epoch {epochs.best['epoch']} are kept; try a lower --lr or --clip-norm 1.",
-            file=sys.stderr,
-        )
+            if epochs.history.best is row:
+                files.weights(epochs.history.best_weights)
+    files.end(epochs.history)
 
 
 def _best_learning_rate(start: Start, fabric: Fabric, data: Data) -> float:

@@ -116,9 +116,9 @@ def test_the_loss_of_an_epoch_is_the_mean_over_its_examples_as_seen(begun, monke
     """Without steps that is the loss of the network as it is."""
     run = advanced(begun(batch_size=100), 1)
     monkeypatch.setattr(run.fabric_optimizer, "step", lambda: None)
-    row = advanced(run, 1).rows[1]
-    assert row["train_loss"] == pytest.approx(run.rows[0]["train_loss"], rel=1e-6)
-    assert row["train_accuracy"] == run.rows[0]["train_accuracy"]
+    row = advanced(run, 1).history.rows[1]
+    assert row["train_loss"] == pytest.approx(run.history.rows[0]["train_loss"], rel=1e-6)
+    assert row["train_accuracy"] == run.history.rows[0]["train_accuracy"]
 
 
 # Precision and compilation
@@ -298,8 +298,10 @@ def test_a_state_brings_back_everything(begun, images, tmp_path):
     second.restore(checkpoint.load(tmp_path)[0])
     advanced(first, 1), advanced(second, 1)
     assert all(torch.equal(a, b) for a, b in zip(first.network.parameters(), second.network.parameters(), strict=True))
-    names = set(first.rows[2]) - {"seconds"}
-    assert {name: first.rows[2][name] for name in names} == {name: second.rows[2][name] for name in names}
+    names = set(first.history.rows[2]) - {"seconds"}
+    assert {name: first.history.rows[2][name] for name in names} == {
+        name: second.history.rows[2][name] for name in names
+    }
 
 
 def test_denormal_numbers_are_flushed(run):

@@ -1,0 +1,92 @@
+"""What the epochs of a run came to: a row of metrics each, and the best one with its weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from training.measure import Measurement
+
+__all__ = ["History", "Row", "row_of"]
+
+Row = dict[str, Any]
+
+
+@dataclass
+class History:
+    """The rows so far, that of epoch 0 from before training.
+
+    best          the row with the best validation accuracy.
+    best_weights  the network's then, on the CPU.
+    """
+
+    rows: list[Row] = field(default_factory=list)
+    best: Row = field(default_factory=dict)
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
+
+    def add(self, row: Row, weights: Callable[[], dict[str, Tensor]]) -> None:
+        """One more row; the weights are asked for if it is the best."""
+        self.rows.append(row)
+        if not self.best or _rank(row) > _rank(self.best):
+            self.best, self.best_weights = row, weights()
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the loss of the last epoch was not finite."""
+        return bool(self.rows) and self.rows[-1]["diverged"]
+
+    @property
+    def seconds(self) -> float:
+        """What training took up to the last row."""
+        return self.rows[-1]["seconds"] if self.rows else 0.0
+
+    def summary(self) -> dict[str, Any]:
+        """What the run came to: the best epoch, and how the last one ended."""
+        names = ("test_accuracy", "validation_accuracy", "test_sparsity", "train_sparsity")
+        return {
+            **{name: self.best[name] for name in names},
+            "diverged": self.diverged,
+            "best_epoch": self.best["epoch"],
+            "epochs": self.rows[-1]["epoch"],
+        }
+
+    def state(self) -> dict[str, Any]:
+        """Its parts, for a checkpoint; `History(**state)` has them again."""
+        return {"rows": self.rows, "best": self.best, "best_weights": self.best_weights}
+
+
+def row_of(
+    epoch: int, seen: Mapping[str, Measurement], total: float, correct: float, examples: int, seconds: float
+) -> Row:
+    """The metrics of an epoch, one line of metrics.jsonl.
+
+    seen            measured on the splits train, validation and test after it.
+    total, correct  sums of loss and right answers over the examples while it trained; before training, in epoch 0,
+                    loss and accuracy are those measured.
+    """
+    train, validation, test = seen["train"], seen["validation"], seen["test"]
+    loss, accuracy = (total / examples, correct / examples) if math.isfinite(total) else (math.nan, math.nan)
+    return {
+        "epoch": epoch,
+        "train_loss": loss if epoch else train.loss,
+        "train_accuracy": accuracy if epoch else train.accuracy,
+        "validation_loss": validation.loss,
+        "validation_accuracy": validation.accuracy,
+        "test_loss": test.loss,
+        "test_accuracy": test.accuracy,
+        "train_sparsity": train.sparsity,
+        "test_sparsity": test.sparsity,
+        "layer_variance": test.layer_variance,
+        "layer_sparsity": test.layer_sparsity,
+        "diverged": epoch > 0 and not (math.isfinite(loss) and math.isfinite(validation.loss)),
+        "seconds": seconds,
+    }
+
+
+def _rank(row: Row) -> tuple[bool, float, float]:
+    """Order of epochs on the validation split: finite before diverged, then accuracy, then loss."""
+    return (not row["diverged"], row["validation_accuracy"], -row["validation_loss"])
