@@ -127,19 +127,24 @@ def _report(summary: dict[str, Any], folder: Path) -> None:
 @click.option("--depth", type=int, help="Another depth.")
 @click.option("--epochs", type=int, help="Another number of epochs.")
 @click.option("--lr", type=float, help="Another learning rate.")
+@click.option("--compile", is_flag=True, default=None, help="Train with torch.compile.")
+@click.option("--together", type=int, help="Train at most so many runs at once, as one network [default: one by one].")
 @_DEVICE
-def table_command(preset: str, output: Path | None, **options: Any) -> None:
+def table_command(preset: str, output: Path | None, together: int | None, **options: Any) -> None:
     """Train all runs of PRESET, one of those below; again, to go on.
 
     Writes table.md, table.json and table.svg: accuracy and zeros by activation, sparsity and slope over seeds, and
     diverged runs beside the probability that theory predicts.
     """
-    from training.table import run_table  # loads scipy, which a run does without
+    from training.ensemble.together import in_ensembles
+    from training.table import one_by_one, run_table  # loads scipy, which a run does without
 
+    train_all = one_by_one if together is None else in_ensembles(together)
     folder = output or Path("runs", preset)
     if output is None and preset in PRESETS:
         folder.parent.mkdir(exist_ok=True)
-    run_table(preset, folder, {name: value for name, value in options.items() if value is not None})
+    changes = {name: value for name, value in options.items() if value is not None}
+    run_table(preset, folder, changes, train_all)
     click.echo((folder / "table.md").read_text(encoding="utf-8"))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from torch import nn
+from torch import Tensor
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from training.config import RunConfig
@@ -13,7 +13,7 @@ from training.config import RunConfig
 __all__ = ["make_optimizer", "rate_factor"]
 
 
-def make_optimizer(config: RunConfig, parameters: Iterable[nn.Parameter], lr: float) -> Optimizer:
+def make_optimizer(config: RunConfig, parameters: Iterable[Tensor], lr: float) -> Optimizer:
     """The optimizer of a run: SGD with momentum, Adam, or AdamW, whose weight decay is decoupled."""
     parameters = list(parameters)
     if config.optimizer == "sgd":

@@ -17,7 +17,7 @@ from training.config import RunConfig
 from training.history import History
 
 __all__ = ["CONFIG", "METRICS", "SUMMARY", "WEIGHTS", "Records", "read_config", "read_summary",
-           "require_tensorboard"]  # fmt: skip
+           "require_tensorboard", "shown"]  # fmt: skip
 
 CONFIG, METRICS, SUMMARY, WEIGHTS = "config.json", "metrics.jsonl", "summary.json", "model.pt"
 
@@ -50,7 +50,7 @@ class Records:
             self._events = SummaryWriter(str(self.folder), purge_step=len(history.rows))
 
     def row(self, row: dict[str, Any]) -> None:
-        """Append one epoch to metrics.jsonl, and say it."""
+        """Append one epoch to metrics.jsonl."""
         if self.silent:
             return
         try:
@@ -61,7 +61,6 @@ class Records:
                 f"run: need room for {self.folder / METRICS}, got {error.strerror or error}; make some, then "
                 f"python -m training resume {self.folder}."
             ) from error
-        tqdm.write(_shown(row))
         if self._events is not None:
             for name, value in _scalars(row):
                 self._events.add_scalar(name, value, row["epoch"])
@@ -143,7 +142,8 @@ def _to_json(fields: dict[str, Any], indent: int | None = None) -> str:
     return json.dumps(finite(fields), indent=indent, allow_nan=False)
 
 
-def _shown(row: dict[str, Any]) -> str:
+def shown(row: dict[str, Any]) -> str:
+    """An epoch in one line."""
     return (
         f"epoch {row['epoch']:3d}  loss {row['train_loss']:.4f}  accuracy: train {row['train_accuracy']:.4f} "
         f"validation {row['validation_accuracy']:.4f} test {row['test_accuracy']:.4f}  "

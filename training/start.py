@@ -20,6 +20,7 @@ from training import data as data_sets
 from training import models
 from training.config import RunConfig
 from training.data import Data
+from training.digest import digest
 
 __all__ = ["Start", "hidden_activations", "layer_variances"]
 
@@ -43,9 +44,10 @@ class Start:
     data: Data
 
     @staticmethod
-    def of(config: RunConfig) -> Start:
+    def of(config: RunConfig, data: Data | None = None) -> Start:
+        """With the data where they are loaded, else loaded."""
         design = config.design
-        start = Start(config, data_sets.load(config.data, data_dir=config.data_dir, seed=config.seed))
+        start = Start(config, data or data_sets.load(config.data, data_dir=config.data_dir, seed=config.seed))
         if config.initializer:
             _require_same(start.exported, Path(config.initializer), design)
         if config.augment != "none" and len(start.data.train.shape) != 3:
@@ -94,6 +96,28 @@ class Start:
         else:
             init_(network, self.design, **options)
         return network
+
+    def fingerprint(self) -> dict[str, Any]:
+        """How many parameters the network has, and a digest of those it starts from."""
+        network = self.network()
+        return {
+            "parameters": sum(parameter.numel() for parameter in network.parameters()),
+            "initial_weights_sha256": digest(network),
+        }
+
+    def description(self) -> dict[str, Any]:
+        """What config.json holds beside the configuration: the data's shape and scale, the design, the theory."""
+        train = self.data.train
+        return {
+            "inputs": math.prod(train.shape),
+            "classes": self.data.classes,
+            "input_shape": train.shape,
+            "input_mean": train.mean,
+            "input_std": train.std,
+            "input_mean_square": self.mean_square,
+            "design": self.design.to_dict(),
+            "theory_variance": self.theory_variance(),
+        }
 
     def theory_variance(self) -> list[float]:
         """Mean variance of each hidden layer at infinite width, over inputs of the test split."""

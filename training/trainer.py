@@ -16,12 +16,11 @@ from tqdm import tqdm
 from training import checkpoint, devices, records
 from training.config import RunConfig
 from training.data import Data
-from training.digest import digest
 from training.epochs import Epochs
 from training.records import Records
 from training.start import Start
 
-__all__ = ["RunConfig", "resume", "train", "train_or_resume"]
+__all__ = ["RunConfig", "rates_to_try", "resume", "train", "train_or_resume"]
 
 # Fields that say where to run, and change nothing else.
 _PLACE = ("device", "devices", "strategy", "data_dir")
@@ -97,35 +96,31 @@ def _run(config: RunConfig, output: Path) -> dict[str, Any]:
     records.require_tensorboard(config)
     start = Start.of(config)
     fabric = devices.make_fabric(config)
-    initial_digest = digest(start.network())
+    fingerprint = start.fingerprint()
     state, remark = checkpoint.load(output) if devices.is_first_process() else (None, "")
     if remark:
         print(f"checkpoint: {remark}", file=sys.stderr)
     fabric.launch()
     try:
-        return _launched(start, fabric, output, fabric.broadcast(state), initial_digest, started)
+        return _launched(start, fabric, output, fabric.broadcast(state), fingerprint, started)
     finally:
         devices.close()
 
 
 def _launched(
-    start: Start, fabric: Fabric, output: Path, state: dict[str, Any] | None, initial_digest: str, started: float
+    start: Start,
+    fabric: Fabric,
+    output: Path,
+    state: dict[str, Any] | None,
+    fingerprint: dict[str, Any],
+    started: float,
 ) -> dict[str, Any]:
     """The run in each of its processes."""
     first = fabric.is_global_zero
     if first:
         output.mkdir(exist_ok=True)
     files = Records(output, silent=not first, tensorboard=start.config.tensorboard)
-    described = {
-        "inputs": math.prod(start.data.train.shape),
-        "classes": start.data.classes,
-        "input_shape": start.data.train.shape,
-        "input_mean": start.data.train.mean,
-        "input_std": start.data.train.std,
-        "input_mean_square": start.mean_square,
-        "design": start.design.to_dict(),
-        "theory_variance": start.theory_variance(),
-    }
+    described = start.description()
     files.config(asdict(start.config) | described)  # first of all, so that there is a run to resume
     data = start.data.to(fabric.device)
     lr = start.config.lr or _best_learning_rate(start, fabric, data)
@@ -140,8 +135,7 @@ def _launched(
     summary = {
         **epochs.history.summary(),
         "lr": lr,
-        "parameters": sum(parameter.numel() for parameter in epochs.network.parameters()),
-        "initial_weights_sha256": initial_digest,
+        **fingerprint,
         "device": str(fabric.device),
         "seconds": time.perf_counter() - started,
     }
@@ -170,15 +164,22 @@ def _finish(epochs: Epochs, files: Records, started: float) -> None:
             if not row["diverged"]:
                 save()
             files.row(row)
+            if not files.silent:
+                tqdm.write(records.shown(row))
             if epochs.history.best is row:
                 files.weights(epochs.history.best_weights)
     files.end(epochs.history)
 
 
+def rates_to_try(start: Start) -> tuple[float, ...]:
+    """Learning rates among which the first epoch is to choose."""
+    return SGD_LEARNING_RATES if start.config.optimizer == "sgd" else LEARNING_RATES
+
+
 def _best_learning_rate(start: Start, fabric: Fabric, data: Data) -> float:
     """The rate with the lowest validation loss after the first epoch of the whole run's schedule, so that a rate which
     only a fast decay would save is not taken."""
-    rates = SGD_LEARNING_RATES if start.config.optimizer == "sgd" else LEARNING_RATES
+    rates = rates_to_try(start)
     if not start.config.epochs:
         return rates[0]
     losses = {}

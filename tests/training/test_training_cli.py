@@ -209,6 +209,16 @@ def test_a_table_is_printed_and_written(invoke, tmp_path, monkeypatch):
     assert (tmp_path / "t" / "table.md").read_text() in stdout
 
 
+def test_a_table_is_trained_together_if_wanted(invoke, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr("training.ensemble.together._train", lambda runs, home: seen.append(len(runs)) or iter(()))
+    monkeypatch.setattr("training.table.PRESETS", {"mini-dnn": Preset({}, ({"activation": "relu"},), 5)})
+    options = ["--data", "digits", "--width", "8", "--depth", "2", "--epochs", "0", "--device", "cpu", "--lr", "1e-3"]
+    invoke("table", "mini-dnn", *options, "--output", str(tmp_path / "t"), "--together", "3")
+    assert seen == [3, 2]
+    assert_refused(*invoke("table", "mini-dnn", "--together", "0"), "ensemble: need a size >= 1, got 0")
+
+
 def test_an_unknown_table_leaves_no_folder(invoke, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert_refused(*invoke("table", "grand"), "need one of paper-dnn")
