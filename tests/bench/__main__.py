@@ -8,12 +8,24 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 
-from tests.bench import accuracy, activation, finite_width, inference, init, queries, sparsify, speed, symbolic
+from tests.bench import (
+    accuracy,
+    activation,
+    ensemble,
+    finite_width,
+    inference,
+    init,
+    queries,
+    sparsify,
+    speed,
+    symbolic,
+)
 from tests.bench.lines import HEAD, Line
 
 BENCHES: dict[str, Callable[[argparse.Namespace], Iterable[Line]]] = {
     "accuracy": accuracy.lines,
     "activation": activation.lines,
+    "ensemble": ensemble.lines,
     "finite-width": finite_width.lines,
     "inference": inference.lines,
     "init": init.lines,

@@ -21,7 +21,7 @@ __all__ = ["Stack"]
 class Ramps(nn.Module):
     """A continuous piecewise-linear activation with its numbers in a buffer, so that those of many can be stacked.
 
-        phi(x) = offset + sum over k of slope_k min(max(0, side_k (x - shift_k)), size_k),  side_k = 1 or -1,
+        phi(x) = offset + sum over k of slope_k min(max(0, side_k x + shift_k), size_k),  side_k = 1 or -1,
 
     zeros and saturated values exact.  At a knot where phi is flat on one side its derivative is 0.
 
@@ -33,18 +33,20 @@ class Ramps(nn.Module):
     def __init__(self, phi: Activation, count: int):
         super().__init__()
         offset, terms = _ramps(phi)
-        rows = terms + [(0.0, 0.0, 1.0, 0.0)] * (count - len(terms))
+        rows = terms + [(1.0, 0.0, 0.0, 0.0)] * (count - len(terms))
         self.register_buffer("numbers", torch.tensor([*rows, (offset, 0.0, 0.0, 0.0)]), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """phi(x), of the shape of x."""
         *terms, last = self.numbers.unbind()
-        parts = [slope * (side * (x - shift)).relu().minimum(size) for slope, shift, side, size in terms]
-        return sum(parts[1:], start=parts[0]) + last[0]
+        y = last[0]
+        for side, shift, size, slope in terms:
+            y = torch.addcmul(y, torch.addcmul(shift, x, side).relu().minimum(size), slope)
+        return y
 
 
 def _ramps(phi: Activation) -> tuple[float, list[tuple[float, float, float, float]]]:
-    """(offset, rows (slope, shift, side, size)) of an activation.
+    """(offset, rows (side, shift, size, slope)) of an activation.
 
     Raises ValueError for one that is no sum of such.
     """
@@ -53,8 +55,8 @@ def _ramps(phi: Activation) -> tuple[float, list[tuple[float, float, float, floa
             f"ensemble: need a continuous piecewise-linear activation, got {phi.name}; train it in a run of its own."
         )
     offset, terms = phi.clamp_terms()
-    right = [(t.slope, t.shift, 1.0, t.high) for t in terms if t.high > 0]
-    left = [(-t.slope, t.shift, -1.0, -t.low) for t in terms if t.low < 0]
+    right = [(1.0, -t.shift, t.high, t.slope) for t in terms if t.high > 0]
+    left = [(-1.0, t.shift, -t.low, -t.slope) for t in terms if t.low < 0]
     return offset, right + left
 
 

@@ -107,7 +107,7 @@ def _train(runs: Runs, home: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
     names = {folder.name: asdict(config) for folder, config in runs.items()}
     home.mkdir(exist_ok=True)
     state, _ = checkpoint.load(home)
-    if state and set(state["members"]) != set(names):
+    if state and state["members"] != names:
         state = None
     lrs: list[float] = state["lrs"] if state else _learning_rates(starts, fabric, on_device)
     epochs = EnsembleEpochs(starts, fabric, on_device, lrs)
