@@ -65,17 +65,18 @@ def stability_command(
 
     escape_probability is that of a variance above the basin in one of --depth layers, excursion_probability that of
     one above --excursion times q*, or above the basin; log_gradient_sd is the spread of log ||g||^2 from the last layer
-    to the first, and dead_probability that of g = 0.  With --alpha escapes are not known, and the spreads to leading
-    order in 1 / width.
+    to the first, and dead_probability that of g = 0; gradient_directions is how many of its directions come through.
+    With --alpha escapes are not known, and the spreads to leading order in 1 / width.
     """
     if (width is None) != (depth is None):
         raise ValueError(f"stability: need width and depth together, got {width} and {depth}; pass both.")
     if correlation is not None and (width is None or alpha is not None):
         raise ValueError("stability: need width and depth, and no alpha, to follow a correlation; pass such.")
     design = design_of(activation, **wishes)
-    fields = _wide(design, alpha) | dict.fromkeys(_AT_WIDTH)
+    fields = _wide(design, alpha) | dict.fromkeys((*_AT_WIDTH, "gradient_directions"))
     if width is not None and depth is not None:
         fields |= _at_width(design, width, depth, excursion) if alpha is None else _mixed(design, alpha, width, depth)
+        fields["gradient_directions"] = _directions(design, width, depth, alpha)
         fields |= {} if correlation is None else _pairs(design, correlation, width, depth)
     click.echo(json.dumps(fields, indent=2) if as_json else _stability_table(design, fields))
 
@@ -111,6 +112,12 @@ def _mixed(design: CriticalInit, alpha: float, width: int, depth: int) -> dict[s
     from gpsym.layers.fluctuation import spread
 
     return vars(spread(design, alpha=alpha, width=width, depth=depth))
+
+
+def _directions(design: CriticalInit, width: int, depth: int, alpha: float | None) -> float:
+    from gpsym.depth_scales import gradient_directions
+
+    return gradient_directions(design, width=width, depth=depth if alpha is None else max(1.0, alpha**2 * depth))
 
 
 def _pairs(design: CriticalInit, correlation: float, width: int, depth: int) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from sympy.core.function import AppliedUndef
 
 from gpsym import __version__, edge_of_chaos, evaluate, maps, member
 from gpsym.cli import main
-from gpsym.depth_scales import correlation_rate
+from gpsym.depth_scales import correlation_rate, gradient_directions
 from gpsym.finite_width import finite_width
 from gpsym.finite_width.correlation import correlation_spread
 from gpsym.kernel import kernels
@@ -307,6 +307,7 @@ def test_stability(capsys):
     names = ("escape_probability", "excursion_probability", "log_gradient_sd", "dead_probability")
     assert {name: fields[name] for name in names} == {name: getattr(found, name) for name in names}
     assert fields["correlation_rate"] == pytest.approx(0.5614622623710924, rel=1e-12)  # of test_depth_scales' formula
+    assert fields["gradient_directions"] == gradient_directions(design, width=300, depth=10)
     shown = gpsym(capsys, "stability", *options)[1]
     assert re.search(r"^basin +\(0, 1\.26339\)$", shown, re.MULTILINE)
     assert re.search(r"^excursion_probability +0\.28\d*$", shown, re.MULTILINE)
@@ -315,7 +316,7 @@ def test_stability(capsys):
 def test_stability_without_a_size_or_an_upper_end(capsys):
     fields = json.loads(gpsym(capsys, "stability", "crelu", "--tau", "1", "--m", "1", "--json")[1])
     assert fields["basin"] == [0.0, None]
-    assert fields["escape_probability"] is None
+    assert fields["escape_probability"] is fields["gradient_directions"] is None
     assert "(0, oo)" in gpsym(capsys, "stability", "crelu", "--tau", "1", "--m", "1")[1]
     assert json.loads(gpsym(capsys, "stability", "st", "--sparsity", "0.9", "--json")[1])["basin"] == [0.0, 1.0]
 
@@ -328,6 +329,7 @@ def test_stability_of_residual_layers(capsys):
     assert fields["fixed_points"] == [vars(point) for point in residual.fixed_points(design, 0.2)]
     assert fields["correlation_rate"] == pytest.approx(0.04 * correlation_rate(design))
     assert (fields["log_gradient_sd"], fields["variance_sd"]) == (found.log_gradient_sd, found.variance_sd)
+    assert fields["gradient_directions"] == pytest.approx(gradient_directions(design, width=300, depth=2))  # alpha^2 L
     assert fields["escape_probability"] is None
 
 
