@@ -45,6 +45,23 @@ def test_precisions(dtype, tolerance):
     assert (y.double() - exact).abs().max() < tolerance
 
 
+@pytest.mark.parametrize("active", [0, 1, 2, 3, 7, 30])
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_threads_share_one_row(active, threads, monkeypatch):
+    """Each active column is in one share, whatever their number."""
+    monkeypatch.setattr(inference, "_SHARED", 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    bags = []
+    added = inference.F.embedding_bag
+    monkeypatch.setattr(
+        inference.F, "embedding_bag", lambda c, w, o, **k: (bags.append(len(o)), added(c, w, o, **k))[1]
+    )
+    dense, x = nn.Linear(30, 11, dtype=torch.float64), torch.zeros(1, 30, dtype=torch.float64)
+    x[0, torch.randperm(30, generator=torch.Generator().manual_seed(0))[:active]] = 1.5
+    assert SkippingLinear(dense)(x) == pytest.approx(dense(x).detach(), abs=1e-14)
+    assert bags == [min(threads, max(active, 1))]
+
+
 @pytest.mark.parametrize("rows", [[], [0], [2], [0, 1, 2]])
 def test_rows_of_zeros_give_the_bias(rows):
     dense, x = nn.Linear(10, 4), sparse(3, 10, zeros=0.2)
