@@ -94,7 +94,11 @@ class Piecewise:
     def jump(self, k: int) -> Polynomial:
         """The jumps at knots[k] of the function and of its derivatives, right minus left."""
         difference = _sum(self.pieces[k + 1], _scaled(self.pieces[k], -1))
-        return _derivatives(difference, self.knots[k])
+        jumps = _derivatives(difference, self.knots[k])
+        if all(generator.is_Symbol for generator in self.ring.symbols):
+            return jumps
+        # The ring does not know that m times its generator 1/m is 1.
+        return _trimmed(jump if sp.cancel(jump.as_expr()) != 0 else self.ring.zero for jump in jumps)
 
     def __add__(self, other: Piecewise) -> Piecewise:
         f, g = _refined(self, other)

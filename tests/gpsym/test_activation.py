@@ -151,6 +151,16 @@ def test_jumps_of_every_order():
     assert hard_swish().jumps(1) == ((-3, sp.Rational(-1, 2)), (3, sp.Rational(-1, 2)))
 
 
+def test_quotients_that_cancel_are_no_jumps():
+    """Ramps that begin and end smoothly, of height m: their coefficients hold 1/m and m (1/m)."""
+    rising = [TAU**2 / (2 * M), -TAU / M, 1 / (2 * M)]
+    falling = [M - (TAU + 2 * M) ** 2 / (2 * M), (TAU + 2 * M) / M, -1 / (2 * M)]
+    ramp = Activation([TAU, TAU + M, TAU + 2 * M], [[], rising, falling, [M]])
+    assert ramp.jumps() == ramp.jumps(1) == ()
+    assert ramp.jumps(2) == ((TAU, 1 / M), (TAU + M, -2 / M), (TAU + 2 * M, 1 / M))
+    assert not ramp.derivative().atoms
+
+
 def test_undecided_order_becomes_a_condition():
     assert clipped_soft_threshold().conditions == (TAU,)
     assert clipped_relu().conditions == ()

@@ -6,6 +6,7 @@ import pytest
 import sympy as sp
 
 from gpsym import Activation, CriticalInit, edge_of_chaos, evaluate, maps, member, shifted_relu
+from gpsym.formula import TAU, M
 
 WISHES = [
     {"activation": "relu"},
@@ -121,6 +122,18 @@ def test_a_design_of_no_member_writes_its_pieces(phi):
 def test_activations_that_jump_have_none(name, jump):
     with pytest.raises(ValueError, match=f"need a continuous activation, got {name}, which jumps by {jump}: so chi_1"):
         edge_of_chaos(name)
+
+
+def test_a_family_and_a_multiple_of_it_have_one_design():
+    """Scaling phi by 2 m scales sigma_w2 by its inverse square: quotients of symbols or none."""
+    m = M
+    pieces = [[], [TAU**2, -2 * TAU, 1], [2 * m**2 - (TAU + 2 * m) ** 2, 2 * (TAU + 2 * m), -1], [2 * m**2]]
+    knots = [TAU, TAU + m, TAU + 2 * m]
+    scaled = edge_of_chaos(Activation(knots, pieces), sparsity=0.85, slope=0.7)
+    design = edge_of_chaos(Activation(knots, [[c / (2 * m) for c in p] for p in pieces]), sparsity=0.85, slope=0.7)
+    for name in ("tau", "m", "sigma_b2", "slope", "sparsity"):
+        assert getattr(design, name) == pytest.approx(getattr(scaled, name), rel=1e-12)
+    assert design.sigma_w2 == pytest.approx(scaled.sigma_w2 * (2 * design.m) ** 2, rel=1e-12)
 
 
 def test_a_member_without_edge_of_chaos_is_refused():
