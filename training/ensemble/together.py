@@ -27,8 +27,10 @@ __all__ = ["in_ensembles"]
 
 Runs = Mapping[Path, RunConfig]
 
-# Fields in which the members of an ensemble may differ.
-_OWN = ("activation", "sparsity", "slope", "q_star", "seed", "lr")
+# Fields in which the members of an ensemble may differ, with values that stand for all.
+_OWN: Mapping[str, Any] = {
+    "activation": "relu", "sparsity": None, "slope": None, "q_star": 1.0, "seed": 0, "lr": None
+}  # fmt: skip
 
 # Part of the time that checkpoints may take: those of many networks are large.
 _CHECKPOINT_SHARE = 0.1
@@ -74,8 +76,7 @@ def _ensembles(runs: Runs, size: int) -> list[Runs]:
     """The runs in groups whose members can be stacked, none larger than size."""
     alike: dict[RunConfig, list[Path]] = {}
     for folder, config in runs.items():
-        common = replace(config, activation="relu", sparsity=None, slope=None, q_star=1.0, seed=0, lr=None)
-        alike.setdefault(common, []).append(folder)
+        alike.setdefault(replace(config, **_OWN), []).append(folder)
     return [
         {folder: runs[folder] for folder in folders[start : start + size]}
         for folders in alike.values()
