@@ -20,6 +20,7 @@ from training import data as data_sets
 from training import models
 from training.config import RunConfig
 from training.data import Data
+from training.optimisation import theory_lr
 
 __all__ = ["Start", "hidden_activations", "layer_variances"]
 
@@ -99,6 +100,10 @@ class Start:
         """Mean variance of each hidden layer at infinite width, over inputs of the test split."""
         return layer_variances(self.config, self.design, self.data.test.first(_INPUTS[self.config.model]).x,
                                self.mean_square)  # fmt: skip
+
+    def theory_lr(self) -> float:
+        """The learning rate of theory, as in `training.optimisation`."""
+        return theory_lr(self.config, self.design, self.data)
 
 
 def layer_variances(config: RunConfig, design: CriticalInit, x: Tensor, mean_square: float) -> list[float]:

@@ -26,10 +26,10 @@ __all__ = ["RunConfig", "resume", "train", "train_or_resume"]
 # Fields that say where to run, and change nothing else.
 _PLACE = ("device", "devices", "strategy", "data_dir")
 
-# Tried for the first epoch of the run when no learning rate is given; the validation loss decides.
-LEARNING_RATES = (3e-5, 1e-4, 3e-4, 1e-3)
-# The same for SGD, a decade apart: its steps are as large as the gradient, whose size differs among networks.
-SGD_LEARNING_RATES = (1e-4, 1e-3, 1e-2, 1e-1)
+# Times the theory's rate: tried for the first epoch of the run when none is given; the validation loss decides.
+RATE_FACTORS = (1 / 4, 1 / 2, 1, 2)
+# The same for SGD: fractions of the edge of stability, which is that of the start and lower along the way.
+SGD_RATE_FACTORS = (1 / 256, 1 / 64, 1 / 16, 1 / 4)
 
 
 def train(config: RunConfig, output: Path) -> dict[str, Any]:
@@ -125,6 +125,7 @@ def _launched(
         "input_mean_square": start.mean_square,
         "design": start.design.to_dict(),
         "theory_variance": start.theory_variance(),
+        "theory_lr": start.theory_lr(),
     }
     files.config(asdict(start.config) | described)  # first of all, so that there is a run to resume
     data = start.data.to(fabric.device)
@@ -187,9 +188,11 @@ def _finish(epochs: Epochs, files: Records, started: float) -> None:
 
 
 def _best_learning_rate(start: Start, fabric: Fabric, data: Data) -> float:
-    """The rate with the lowest validation loss after the first epoch of the whole run's schedule, so that a rate which
-    only a fast decay would save is not taken."""
-    rates = SGD_LEARNING_RATES if start.config.optimizer == "sgd" else LEARNING_RATES
+    """The rate around theory's with the lowest validation loss after the first epoch of the whole run's schedule, so
+    that a rate which only a fast decay would save is not taken."""
+    factors = SGD_RATE_FACTORS if start.config.optimizer == "sgd" else RATE_FACTORS
+    theory = start.theory_lr()
+    rates = [factor * theory for factor in factors]
     if not start.config.epochs:
         return rates[0]
     losses = {}
