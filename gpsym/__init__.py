@@ -11,6 +11,7 @@ stability   what iterating the variance map does: all fixed points, the basin
 finite_width  how variances and gradients of random networks spread, and the risks
 depth_scales  how deep a design may be
 layers      residual, gated and normalised layers, convolutions near the border
+learning_rate  rates for Adam and SGD
 kernel      NNGP and NTK matrices of deep networks
 sklearn     those as a kernel of scikit-learn (imports scikit-learn)
 torch       activation modules, `init_`, and the kernels for GPyTorch (imports torch)

@@ -18,10 +18,12 @@ from typing import Any, NamedTuple
 
 import sympy as sp
 
-from gpsym.formula import TAU, M, exact, require
+from gpsym.formula import TAU, M, X, exact, require
 from gpsym.piecewise import Piecewise, ring_of
 
 __all__ = ["Activation", "Atom", "Distribution", "Term", "common"]
+
+_DIGITS = 50  # of zeros that are neither rational nor square roots
 
 
 class Term(NamedTuple):
@@ -52,8 +54,8 @@ class Activation:
     in symbols declared real.  Where the order of two symbolic knots cannot be decided it becomes a condition on
     the symbols (`conditions`), which every formula derived from the activation carries along.
 
-    Activations add, subtract and multiply with each other and with numbers, have powers, derivatives
-    (`derivative`) and affine changes of argument (`affine`); phi(x) is the value at a number.
+    Activations add, subtract and multiply with each other and with numbers, have powers, an absolute value (`abs`),
+    derivatives (`derivative`) and affine changes of argument (`affine`); phi(x) is the value at a number.
 
     Raises ValueError for unequal lengths, knots out of order, or numbers that are not finite and real.
 
@@ -185,6 +187,22 @@ class Activation:
     __radd__ = __add__
     __rmul__ = __mul__
 
+    def __abs__(self) -> Activation:
+        """|phi|, each piece cut at its zeros and turned over where it is negative.
+
+        Exact where zeros are rational or square roots.  Others, and those of pieces of degree 2 and more with
+        irrational coefficients, are rounded to 50 digits, so that the sign is wrong between the two.
+        Raises ValueError where symbols leave a sign open.
+
+        >>> from gpsym import identity, soft_threshold
+        >>> abs(identity()) == Activation((0,), ((0, -1), (0, 1)))
+        True
+        >>> abs(soft_threshold()).pieces
+        ((-tau, -1), (), (-tau, 1))
+        """
+        parts = [part for interval in self.intervals for part in _absolute_parts(*interval)]
+        return Activation([upper for upper, _ in parts[:-1]], [piece for _, piece in parts])
+
     def affine(self, slope: Any = 1, shift: Any = 0) -> Activation:
         """phi(slope x + shift); the sign of the slope must be known.
 
@@ -297,3 +315,45 @@ def _operand(other: Any) -> Activation:
 
 def _value(piece: Sequence[sp.Expr], x: sp.Expr) -> sp.Expr:
     return sp.expand(sum((c * x**n for n, c in enumerate(piece)), start=sp.S.Zero))
+
+
+def _absolute_parts(lower: sp.Expr, upper: sp.Expr, piece: tuple[sp.Expr, ...]) -> list[tuple[sp.Expr, list]]:
+    """(upper end, coefficients) of |polynomial| on an interval, a part for each sign."""
+    ends = [lower, upper]
+    if not sp.Tuple(*ends, *piece).free_symbols:
+        ends = [lower, *(zero for zero in _zeros(piece) if lower < zero < upper), upper]
+        signs = [1 if _value(piece, _between(*part)) > 0 else -1 for part in pairwise(ends)]
+    else:
+        signs = [_sign_on(lower, upper, piece)]
+    return [(end, [sign * c for c in piece]) for end, sign in zip(ends[1:], signs, strict=True)]
+
+
+def _between(lower: sp.Expr, upper: sp.Expr) -> Any:
+    """A number inside an interval."""
+    if lower == -sp.oo:
+        return sp.S.Zero if upper == sp.oo else upper - 1
+    return lower + 1 if upper == sp.oo else (lower + upper) / 2
+
+
+def _zeros(piece: Sequence[sp.Expr]) -> list[sp.Expr]:
+    """The real zeros of a polynomial, from left to right."""
+    if len(piece) <= 2:
+        return [-piece[0] / piece[1]] if len(piece) == 2 else []
+    rational = all(c.is_Rational for c in piece)  # SymPy orders the roots of no others
+    numbers = piece if rational else [sp.Rational(c.evalf(_DIGITS)) for c in piece]
+    zeros: Any = dict.fromkeys(sp.real_roots(sp.Poly(numbers[::-1], X)))
+    return [z if rational and not z.has(sp.CRootOf) else sp.Rational(z.evalf(_DIGITS)) for z in zeros]
+
+
+def _sign_on(lower: sp.Expr, upper: sp.Expr, piece: Sequence[sp.Expr]) -> int:
+    """The sign of a polynomial on an interval, where its coefficients in the distance from an end all have it."""
+    polynomial = sp.Add(*(c * X**n for n, c in enumerate(piece)))
+    for distance in (lower + X, upper - X):
+        if len(piece) == 1 or not distance.is_infinite:
+            coefficients = sp.Poly(polynomial.subs(X, distance), X).coeffs() if len(piece) > 1 else piece
+            for sign in (1, -1):
+                if all((sign * c).is_nonnegative for c in coefficients):
+                    return sign
+    raise ValueError(
+        f"abs: need pieces whose signs show, got {polynomial} between {lower} and {upper}; put numbers for symbols."
+    )

@@ -69,7 +69,7 @@ _DATA_DIR = _option("data_dir", "Folder with NAME/train.parquet and NAME/test.pa
 @_option("optimizer", "sgd, adam or adamw.")
 @_option("momentum", "Of sgd.")
 @_option("weight_decay", "Decoupled for adamw.")
-@_option("lr", "Peak learning rate [default: the best of several on the validation split].", float)
+@_option("lr", "Peak learning rate [default: the best on the validation split of several around theory's].", float)
 @_option("schedule", "cosine or constant.")
 @_option("warmup", "Fraction of the steps over which the rate rises.")
 @_option("clip_norm", "Largest norm of the gradient [default: no clipping].", float)

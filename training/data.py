@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -100,9 +101,18 @@ class Data:
     @property
     def input_mean_square(self) -> float:
         """E[x^2] over the training split: 1 up to rounding."""
+        return self._mean(torch.square)
+
+    @property
+    def input_mean_absolute(self) -> float:
+        """E|x| over the training split."""
+        return self._mean(torch.abs)
+
+    def _mean(self, function: Callable[[Tensor], Tensor]) -> float:
+        """The mean of a function of x over the training split."""
         chunks = self.train.inputs.split(_CHUNK)
-        squares = [self.train.normalised(chunk).square().mean().item() for chunk in chunks]
-        return fmean(squares, weights=[len(chunk) for chunk in chunks])
+        means = [function(self.train.normalised(chunk)).mean().item() for chunk in chunks]
+        return fmean(means, weights=[len(chunk) for chunk in chunks])
 
     def to(self, device: torch.device) -> Data:
         """The same data on the device."""

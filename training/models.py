@@ -16,10 +16,11 @@ __all__ = ["PATCH", "build", "cnn", "image_shape", "mlp", "transformer"]
 
 Activation = Callable[[], nn.Module]
 
+KERNEL = 3  # positions on a side of every convolution
 STRIDES = (2, 2)  # of the first convolutions; all others have stride 1
 PATCH = 4  # pixels on a side, as in vision transformers for small images
 _HEADS = 4
-_WIDENING = 4  # of the hidden layer in a block, as in Vaswani et al. 2017
+WIDENING = 4  # of the hidden layer in a block, as in Vaswani et al. 2017
 
 
 def build(
@@ -81,7 +82,7 @@ def cnn(
     image = image_shape(shape)
 
     def convolution(channels: int, stride: int = 1) -> nn.Module:
-        return nn.Conv2d(channels, width, 3, stride=stride, padding=1, padding_mode="circular")
+        return nn.Conv2d(channels, width, KERNEL, stride=stride, padding=1, padding_mode="circular")
 
     strides = STRIDES[:depth]
     strided = [m for stride in strides[1:] for m in (activation(), convolution(width, stride))]
@@ -113,10 +114,10 @@ def transformer(
             f"transformer: need a width, a height and a width of images that {PATCH} divides, got width {width} and "
             f"images of {image[1]} x {image[2]}; choose another width or model."
         )
-    alpha = alpha or 1 / math.sqrt(2 * depth)
+    alpha = alpha or transformer_alpha(depth)
 
     def block() -> list[nn.Module]:
-        wide = _WIDENING * width
+        wide = WIDENING * width
         attention = [nn.LayerNorm(width), SelfAttention(width, _HEADS)]
         forward = [nn.LayerNorm(width), nn.Linear(width, wide), activation(), nn.Linear(wide, width)]
         return _hidden(1, alpha, lambda: attention) + _hidden(1, alpha, lambda: forward)
@@ -125,6 +126,11 @@ def transformer(
         *_unflattened(shape, image), Tokens(image, width), *(m for _ in range(depth) for m in block()),
         nn.LayerNorm(width), MeanToken(), nn.Linear(width, classes),
     )  # fmt: skip
+
+
+def transformer_alpha(depth: int) -> float:
+    """Where none is given: its 2 depth residual layers act as one."""
+    return 1 / math.sqrt(2 * depth)
 
 
 def image_shape(shape: Sequence[int]) -> tuple[int, int, int]:

@@ -1,16 +1,21 @@
-"""Optimizers, and the learning rate of each step."""
+"""Optimizers, the learning rate of theory, and that of each step."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from torch import Tensor
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
+from gpsym import CriticalInit
+from gpsym.learning_rate import adam_rate, sgd_rate
+from training import models
 from training.config import RunConfig
+from training.data import Data
 
-__all__ = ["make_optimizer", "rate_factor"]
+__all__ = ["make_optimizer", "rate_factor", "theory_lr"]
 
 
 def make_optimizer(config: RunConfig, parameters: Iterable[Tensor], lr: float) -> Optimizer:
@@ -20,6 +25,33 @@ def make_optimizer(config: RunConfig, parameters: Iterable[Tensor], lr: float) -
         return SGD(parameters, lr=lr, momentum=config.momentum, weight_decay=config.weight_decay)
     kind = AdamW if config.optimizer == "adamw" else Adam
     return kind(parameters, lr=lr, weight_decay=config.weight_decay)
+
+
+def theory_lr(config: RunConfig, design: CriticalInit, data: Data) -> float:
+    """The rate of `gpsym.learning_rate` for the run's optimizer: the scale of Adam's, or the edge of SGD's.
+
+    mlp          as it is there.
+    cnn          with kernels of 3 x 3; the second convolution counts as residual where others are.
+    transformer  has no theory; it takes the rate of 2 depth residual layers of 4 width units, the hidden layers of its
+                 feed-forward branches, whose inputs are like a hidden layer's.
+    """
+    sizes, inputs = _sizes(config, data.train.shape)
+    if config.optimizer == "sgd":
+        square = None if inputs is None else inputs * data.input_mean_square
+        classes = max(2, data.classes)  # one class has no gradient at any rate
+        return sgd_rate(design, **sizes, classes=classes, momentum=config.momentum, input_square=square)
+    return adam_rate(design, **sizes, input_sum=None if inputs is None else inputs * data.input_mean_absolute)
+
+
+def _sizes(config: RunConfig, shape: Sequence[int]) -> tuple[dict[str, Any], int | None]:
+    """What `gpsym.learning_rate` asks of a network, and how many inputs a unit of its first layer sees."""
+    sizes = {"width": config.width, "depth": config.depth, "alpha": config.alpha or 1.0}
+    if config.model == "mlp":
+        return sizes, math.prod(shape)
+    if config.model == "cnn":
+        return sizes | {"kernel": models.KERNEL**2}, models.image_shape(shape)[0] * models.KERNEL**2
+    alpha = config.alpha or models.transformer_alpha(config.depth)
+    return {"width": models.WIDENING * config.width, "depth": 2 * config.depth, "alpha": alpha}, None
 
 
 def rate_factor(config: RunConfig, step: int, steps: int) -> float:

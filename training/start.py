@@ -21,6 +21,7 @@ from training import models
 from training.config import RunConfig
 from training.data import Data
 from training.digest import digest
+from training.optimisation import theory_lr
 
 __all__ = ["Start", "hidden_activations", "layer_variances"]
 
@@ -117,12 +118,17 @@ class Start:
             "input_mean_square": self.mean_square,
             "design": self.design.to_dict(),
             "theory_variance": self.theory_variance(),
+            "theory_lr": self.theory_lr(),
         }
 
     def theory_variance(self) -> list[float]:
         """Mean variance of each hidden layer at infinite width, over inputs of the test split."""
         return layer_variances(self.config, self.design, self.data.test.first(_INPUTS[self.config.model]).x,
                                self.mean_square)  # fmt: skip
+
+    def theory_lr(self) -> float:
+        """The learning rate of theory, as in `training.optimisation`."""
+        return theory_lr(self.config, self.design, self.data)
 
 
 def layer_variances(config: RunConfig, design: CriticalInit, x: Tensor, mean_square: float) -> list[float]:

@@ -25,10 +25,10 @@ __all__ = ["RunConfig", "rates_to_try", "resume", "train", "train_or_resume"]
 # Fields that say where to run, and change nothing else.
 _PLACE = ("device", "devices", "strategy", "data_dir")
 
-# Tried for the first epoch of the run when no learning rate is given; the validation loss decides.
-LEARNING_RATES = (3e-5, 1e-4, 3e-4, 1e-3)
-# The same for SGD, a decade apart: its steps are as large as the gradient, whose size differs among networks.
-SGD_LEARNING_RATES = (1e-4, 1e-3, 1e-2, 1e-1)
+# Times the theory's rate: tried for the first epoch of the run when none is given; the validation loss decides.
+RATE_FACTORS = (1 / 4, 1 / 2, 1, 2)
+# The same for SGD: fractions of the edge of stability, which is that of the start and lower along the way.
+SGD_RATE_FACTORS = (1 / 256, 1 / 64, 1 / 16, 1 / 4)
 
 
 def train(config: RunConfig, output: Path) -> dict[str, Any]:
@@ -171,9 +171,11 @@ def _finish(epochs: Epochs, files: Records, started: float) -> None:
     files.end(epochs.history)
 
 
-def rates_to_try(start: Start) -> tuple[float, ...]:
-    """Learning rates among which the first epoch is to choose."""
-    return SGD_LEARNING_RATES if start.config.optimizer == "sgd" else LEARNING_RATES
+def rates_to_try(start: Start) -> list[float]:
+    """Learning rates around theory's, among which the first epoch is to choose."""
+    factors = SGD_RATE_FACTORS if start.config.optimizer == "sgd" else RATE_FACTORS
+    theory = start.theory_lr()
+    return [factor * theory for factor in factors]
 
 
 def _best_learning_rate(start: Start, fabric: Fabric, data: Data) -> float:

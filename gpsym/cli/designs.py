@@ -21,27 +21,43 @@ __all__ = ["design_command", "export", "kernel", "stability_command"]
 @wish_options
 @size_options
 @click.option("--risk", type=float, default=0.01, show_default=True, help="Probability of an excursion to allow.")
+@click.option("--classes", type=int, default=10, show_default=True, help="Outputs, for the learning rate of SGD.")
 @json_option
 def design_command(
-    activation: str, width: int | None, depth: int | None, excursion: float, risk: float, as_json: bool, **wishes: Any
+    activation: str,
+    width: int | None,
+    depth: int | None,
+    excursion: float,
+    risk: float,
+    classes: int,
+    as_json: bool,
+    **wishes: Any,
 ) -> None:
     """The initialization at the edge of chaos for a wanted sparsity (and slope).
 
-    With a width and a depth in place of the slope: the largest slope whose networks keep the risk.
+    With a width and a depth in place of the slope: the largest slope whose networks keep the risk; and learning rates
+    of theory, for inputs like a hidden layer's: the scale of Adam's, and the largest that is stable for SGD.
     """
     found = design_of(activation, width=width, depth=depth, risk=risk, excursion=excursion, **wishes)
-    risks = _risks(found, width, depth, excursion) if width is not None and depth is not None else {}
+    sized = {} if width is None or depth is None else _for_size(found, width, depth, excursion, classes)
     if as_json:
-        click.echo(json.dumps(found.to_dict() | risks, indent=2))
+        click.echo(json.dumps(found.to_dict() | sized, indent=2))
     else:
-        click.echo("\n".join([str(found), *(f"{name}  {value:.4g}" for name, value in risks.items())]))
+        click.echo("\n".join([str(found), *(f"{name}  {value:.4g}" for name, value in sized.items())]))
 
 
-def _risks(design: CriticalInit, width: int, depth: int, excursion: float) -> dict[str, float]:
+def _for_size(design: CriticalInit, width: int, depth: int, excursion: float, classes: int) -> dict[str, float]:
     from gpsym.finite_width import finite_width
+    from gpsym.learning_rate import adam_rate, sgd_rate
 
     found = finite_width(design, width=width, depth=depth, excursion=excursion)
-    return {"escape_probability": found.escape_probability, "excursion_probability": found.excursion_probability}
+    layers = depth + 1  # the first hidden one counts
+    return {
+        "escape_probability": found.escape_probability,
+        "excursion_probability": found.excursion_probability,
+        "learning_rate_adam": adam_rate(design, width=width, depth=layers),
+        "learning_rate_sgd": sgd_rate(design, width=width, depth=layers, classes=classes),
+    }
 
 
 @click.command("stability")

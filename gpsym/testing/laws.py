@@ -57,6 +57,16 @@ def sparsity_matches_quadrature(phi: Activation) -> None:
     assert_verified(phi, maps.sparsity(phi))
 
 
+def absolute_value(phi: Activation) -> None:
+    """abs(phi)^2 = phi^2, abs(phi)(x) = |phi(x)| at 49 x off the knots, and E|phi(U)| matches quadrature."""
+    phi = specimen(phi)
+    size = abs(phi)
+    assert size**2 == phi**2, f"abs(phi)^2 is phi^2, got {size}"
+    for x in (sp.Rational(n, 4) for n in range(-24, 25)):
+        assert x in phi.knots or size(x) == abs(phi(x)), f"abs(phi)({x}) is {abs(phi(x))}, got {size(x)}"
+    assert_verified(phi, maps.mean(size))
+
+
 def heat_equation(phi: Activation) -> None:
     """dV/dq = V', dV'/dq = V'', and d/dq E phi(U) = E[phi''(U)] / 2, decided."""
     variance, slope, curvature = (
@@ -323,6 +333,7 @@ ONE_INPUT_LAWS: dict[str, Law] = {
         derivatives_match_quadrature,
         hermite_coefficients_match_quadrature,
         sparsity_matches_quadrature,
+        absolute_value,
         heat_equation,
         chi_1_and_slope,
         stein,

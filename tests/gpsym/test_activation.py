@@ -265,6 +265,36 @@ def test_affine_refuses_a_slope_of_unknown_sign():
         relu().affine(A)
 
 
+@pytest.mark.parametrize("name", MEMBERS)
+@pytest.mark.parametrize("x", POINTS)
+def test_the_absolute_value_is_that_of_values(name, x):
+    phi = numeric(name)
+    assert x in phi.knots or abs(phi)(x) == abs(phi(x))
+
+
+def test_the_absolute_value_cuts_pieces_at_their_zeros():
+    line, parabola = Activation((), ((-1, 2),)), Activation((), ((-2, 0, 1),))
+    assert abs(line) == Activation(("1/2",), ((1, -2), (-1, 2)))
+    assert abs(parabola).knots == (-sp.sqrt(2), sp.sqrt(2))
+    assert abs(parabola) ** 2 == parabola**2
+    assert abs(Activation((), ((1, -2, 1),))) == Activation((), ((1, -2, 1),))  # a double zero is no change of sign
+    # Zeros of the cubic are those of x^3 - 3 x + 1, 2 cos(2 pi k / 9) for k = 1, 2, 4.
+    cubic = Activation((), ((1, -3, 0, 1),))
+    zeros = sorted(2 * math.cos(2 * math.pi * k / 9) for k in (1, 2, 4))
+    assert [float(t) for t in abs(cubic).knots] == pytest.approx(zeros, rel=1e-15)
+    irrational = Activation((), ((-1, 0, sp.sqrt(2)),))
+    assert [float(t) for t in abs(irrational).knots] == pytest.approx([-(2**-0.25), 2**-0.25], rel=1e-15)
+
+
+def test_the_absolute_value_of_symbols():
+    assert abs(identity()) == absolute()
+    assert abs(clipped_relu()) == clipped_relu()
+    assert abs(clipped_soft_threshold()).pieces == ((M,), (-TAU, -1), (), (-TAU, 1), (M,))
+    assert abs(Activation((), ((-M,),))) == Activation((), ((M,),))
+    with pytest.raises(ValueError, match=r"abs: need pieces whose signs show, got a\*x between -oo and 0; put numbers"):
+        abs(prelu())
+
+
 # Derivatives.
 
 

@@ -8,7 +8,7 @@ import pytest
 import sympy as sp
 from sympy.core.function import AppliedUndef
 
-from gpsym import __version__, edge_of_chaos, evaluate, maps, member
+from gpsym import CriticalInit, __version__, edge_of_chaos, evaluate, maps, member
 from gpsym.cli import main
 from gpsym.depth_scales import correlation_rate, gradient_directions
 from gpsym.finite_width import finite_width
@@ -16,6 +16,7 @@ from gpsym.finite_width.correlation import correlation_spread
 from gpsym.kernel import kernels
 from gpsym.layers import residual
 from gpsym.layers.fluctuation import spread
+from gpsym.learning_rate import adam_rate, sgd_rate
 from gpsym.maps import ONE_INPUT, TWO_INPUTS
 from gpsym.stability import basin, fixed_points
 from gpsym.testing import LAWS, THEOREM_LAWS, Undetermined
@@ -247,6 +248,7 @@ BAD = [
     ("design st --sparsity 0.85 --slope 0.7", "no slope for soft-threshold"),
     ("design relu --sparsity 0.6", "no sparsity for relu, where it is always 0.5"),
     ("design relu --q-star 0", "need q_star > 0"),
+    ("design relu --width 9 --depth 3 --classes 1", "sgd_rate: need classes >= 2, got 1"),
     ("export relu --framework mxnet --output x.py", "unknown framework 'mxnet'; choose from torch, jax, keras, json"),
     ("export relu --framework torch", "Missing option '--output'"),
     ("export hard-shrink --tau 1 --framework jax --output x.py", "so chi_1 = infinity"),
@@ -374,7 +376,13 @@ def test_design_for_a_size(capsys):
     assert fields["slope"] == pytest.approx(round(fields["slope"], 3), abs=1e-15)
     assert fields["excursion_probability"] <= 0.05
     assert fields["escape_probability"] <= fields["excursion_probability"]
+    found, sizes = CriticalInit.from_dict(fields), {"width": 300, "depth": 11}  # ten layers after the first hidden one
+    assert fields["learning_rate_adam"] == adam_rate(found, **sizes)
+    assert fields["learning_rate_sgd"] == sgd_rate(found, **sizes, classes=10)
     given = json.loads(gpsym(capsys, "design", "crelu", "--sparsity", "0.85", "--slope", "0.9", *size, "--json")[1])
     assert given["slope"] == 0.9
     assert given["excursion_probability"] > 0.01
-    assert "excursion_probability  0.0" in gpsym(capsys, "design", "crelu", "--sparsity", "0.85", *size)[1]
+    out = gpsym(capsys, "design", "crelu", "--sparsity", "0.85", *size, "--classes", "2")[1]
+    assert "excursion_probability  0.0" in out
+    assert f"\nlearning_rate_adam  {adam_rate(found, **sizes):.4g}\n" in out
+    assert f"\nlearning_rate_sgd  {sgd_rate(found, **sizes, classes=2):.4g}\n" in out

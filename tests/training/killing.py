@@ -61,7 +61,7 @@ def main(folder: Path, kills: int, seed: int) -> None:
     torch.set_num_threads(1)
     config, moments = small(folder), random.Random(seed)
     start = Start.of(config)  # derives the formulas that children then find in their caches
-    start.network(), start.theory_variance()
+    start.network(), start.theory_variance(), start.theory_lr()
 
     began = time.perf_counter()
     finish(fork(config, folder / "whole"))

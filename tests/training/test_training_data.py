@@ -316,9 +316,11 @@ def test_the_first_examples_of_a_split_are_a_split(numbered):
     assert len(split.first(1000)) == len(split) == 20
 
 
-def test_the_mean_square_is_one_and_does_not_need_all_inputs_at_once(npz, monkeypatch):
+def test_means_over_inputs_do_not_need_all_at_once(npz, monkeypatch):
     data = load(npz(x=random_images(90, 3, 4), y=np.arange(90)))
-    whole = data.input_mean_square
+    whole, absolute = data.input_mean_square, data.input_mean_absolute
     monkeypatch.setattr("training.data._CHUNK", 7)
     assert whole == pytest.approx(1, abs=1e-6)
     assert data.input_mean_square == pytest.approx(whole, abs=1e-6)
+    assert data.input_mean_absolute == pytest.approx(absolute, abs=1e-6)
+    assert absolute == pytest.approx(data.x_train.abs().mean().item(), abs=1e-6)

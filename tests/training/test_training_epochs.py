@@ -194,7 +194,8 @@ def test_an_exported_initializer_starts_every_model(run, images, tmp_path, small
 
 
 def test_sgd_tries_rates_of_its_own(run, monkeypatch):
-    monkeypatch.setattr(trainer, "SGD_LEARNING_RATES", (1e-7, 3e-2))
+    monkeypatch.setattr(Start, "theory_lr", lambda _: 1.0)
+    monkeypatch.setattr(trainer, "SGD_RATE_FACTORS", (1e-7, 3e-2))
     assert run(optimizer="sgd", lr=None, epochs=1).summary["lr"] == 3e-2
 
 

@@ -1,12 +1,15 @@
-"""Learning rates of all steps, and the optimizers by name."""
+"""Learning rates of theory and of all steps, and the optimizers by name."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
-from training.optimisation import make_optimizer, rate_factor
+from gpsym.learning_rate import adam_rate, sgd_rate
+from training.data import Data, Split
+from training.optimisation import make_optimizer, rate_factor, theory_lr
 
 
 def rates(config, steps: int) -> list[float]:
@@ -29,6 +32,41 @@ def test_a_constant_schedule_stays_at_the_peak(small_config):
 @pytest.mark.parametrize("steps", [1, 2, 19])
 def test_few_steps_have_positive_rates(small_config, steps):
     assert all(0 < rate <= 1 for rate in rates(small_config(), steps))
+
+
+@pytest.fixture
+def images() -> Data:
+    """Sixty images of 3 channels, E|x| = 1/2 and E[x^2] = 1 on the training split alone, and 4 classes."""
+    x = torch.zeros(30, 3, 8, 8)
+    x[:, :, :, ::4] = 2.0
+    train, other = (Split(inputs, torch.zeros(30, dtype=torch.long), 0.0, 1.0) for inputs in (x, 7 * x))
+    return Data(train, other, other, classes=4)
+
+
+@pytest.mark.parametrize("alpha", [None, 0.3])
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+def test_the_rate_of_theory_is_that_of_the_network_and_its_inputs(small_config, images, optimizer, alpha):
+    config = small_config(width=40, depth=6, alpha=alpha, optimizer=optimizer, momentum=0.5)
+
+    def expected(inputs, **sizes):
+        if optimizer == "sgd":
+            seen = None if inputs is None else float(inputs)
+            return sgd_rate(config.design, classes=4, momentum=0.5, input_square=seen, **sizes)
+        return adam_rate(config.design, input_sum=None if inputs is None else inputs / 2, **sizes)
+
+    sizes = {"width": 40, "depth": 6, "alpha": alpha or 1}
+    branches = {"width": 160, "depth": 12, "alpha": alpha or 12**-0.5}
+    for model, rate in (
+        ("mlp", expected(192, **sizes)),
+        ("cnn", expected(27, kernel=9, **sizes)),
+        ("transformer", expected(None, **branches)),
+    ):
+        found = theory_lr(replace(config, model=model), config.design, images)
+        assert found == pytest.approx(rate, rel=1e-6)  # means of float32
+
+
+def test_one_class_has_a_rate(small_config, images):
+    assert theory_lr(small_config(optimizer="sgd"), small_config().design, replace(images, classes=1)) > 0
 
 
 def after_a_step(config, weight: float, gradient: float, steps: int = 1) -> float:

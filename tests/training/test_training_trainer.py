@@ -19,6 +19,7 @@ from training import trainer
 from training.digest import digest
 from training.measure import Measurement, measure
 from training.models import mlp
+from training.start import Start
 from training.trainer import RunConfig, train
 
 FRACTIONS = ("test_accuracy", "validation_accuracy", "test_sparsity", "train_sparsity")
@@ -99,7 +100,7 @@ def test_config_holds_the_options_the_data_the_design_and_the_theory(finished):
     assert written["input_shape"] == [64]
     assert (written["input_mean"], written["input_std"]) == pytest.approx((4.88, 6.01), abs=0.1)  # of all digits
     assert set(written) == {*vars(finished.config), "inputs", "classes", "input_shape", "input_mean", "input_std",
-                            "input_mean_square", "design", "theory_variance"}  # fmt: skip
+                            "input_mean_square", "design", "theory_variance", "theory_lr"}  # fmt: skip
 
 
 def test_metrics_have_a_line_for_the_start_and_for_each_epoch(finished):
@@ -180,30 +181,51 @@ def test_another_seed_makes_another_run(run, finished):
     assert all(one != another for one, another in zip(other.metrics, finished.metrics, strict=True))
 
 
+@pytest.fixture
+def tried(monkeypatch):
+    """Puts rates in place of those around theory's."""
+
+    def put(*rates: float) -> None:
+        monkeypatch.setattr(Start, "theory_lr", lambda _: 1.0)
+        monkeypatch.setattr(trainer, "RATE_FACTORS", rates)
+
+    return put
+
+
 @pytest.mark.parametrize("rates", [(10.0, 1e-3), (1e-3, 10.0)])
-def test_rate_with_the_lowest_validation_loss_is_chosen(run, finished, monkeypatch, rates):
+def test_rate_with_the_lowest_validation_loss_is_chosen(run, finished, tried, rates):
     """The sane rate wins wherever it stands, and the run is then the one that is given this rate."""
-    monkeypatch.setattr(trainer, "LEARNING_RATES", rates)
+    tried(*rates)
     searched = run(lr=None)
     assert searched.summary["lr"] == searched.written_config["lr"] == 1e-3
     assert searched.timeless_metrics == finished.timeless_metrics
 
 
-def test_each_rate_is_judged_by_the_first_epoch_of_its_run(run, monkeypatch, capsys):
+def test_each_rate_is_judged_by_the_first_epoch_of_its_run(run, tried, capsys):
     rates = (1e-3, 3e-2, 0.3)
     losses = {lr: run(lr=lr).metrics[1]["validation_loss"] for lr in rates}
     best = min(losses, key=losses.get)
     assert best == 3e-2  # the one in the middle: neither the first nor the last, the smallest nor the largest
-    monkeypatch.setattr(trainer, "LEARNING_RATES", rates)
+    tried(*rates)
     capsys.readouterr()
     assert run(lr=None).summary["lr"] == best
     said = capsys.readouterr().out.splitlines()
     assert said[:3] == [f"lr {lr:g}: validation loss {loss:.4f} after one epoch" for lr, loss in losses.items()]
 
 
-def test_rate_that_diverges_is_not_chosen(run, monkeypatch):
-    monkeypatch.setattr(trainer, "LEARNING_RATES", (ABSURD_RATE, 1e-3))
+def test_rate_that_diverges_is_not_chosen(run, tried):
+    tried(ABSURD_RATE, 1e-3)
     assert run(activation="relu-tau", slope=None, lr=None).summary["lr"] == 1e-3
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+def test_rates_tried_are_factors_of_theory_s(run, capsys, optimizer):
+    tried = run(lr=None, optimizer=optimizer, epochs=1, batch_size=500, width=8)
+    theory = tried.written_config["theory_lr"]
+    factors = (1 / 256, 1 / 64, 1 / 16, 1 / 4) if optimizer == "sgd" else (1 / 4, 1 / 2, 1, 2)
+    said = [line.split(":")[0] for line in capsys.readouterr().out.splitlines() if line.startswith("lr ")]
+    assert said == [f"lr {factor * theory:g}" for factor in factors]
+    assert tried.summary["lr"] in [factor * theory for factor in factors]
 
 
 def test_divergence_ends_the_run_and_is_recorded(run):
