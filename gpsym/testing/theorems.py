@@ -317,8 +317,8 @@ def scale_invariance(phi: Activation) -> None:
 
     So sigma_w2 at the edge of chaos stays, sigma_b2 and q* become c^2 times themselves, and so do all fixed points.
     """
-    c = sp.Rational(3, 2)
-    larger = phi.affine(1 / c) * c
+    c: Any = sp.Rational(3, 2)  # a Rational times an activation is an activation, which its own types do not know
+    larger = c * phi.affine(1 / c)
     quantities: tuple[tuple[Callable[..., Any], Any], ...] = (
         (maps.slope, 1),
         (maps.chi_1, 1),
