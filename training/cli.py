@@ -128,18 +128,24 @@ def _report(summary: dict[str, Any], folder: Path) -> None:
 @click.option("--epochs", type=int, help="Another number of epochs.")
 @click.option("--lr", type=float, help="Another learning rate.")
 @_DEVICE
-def table_command(preset: str, output: Path | None, **options: Any) -> None:
+@click.option("--workers", type=int, help="Most runs at a time, by Ray, each on a core of its own [default: no Ray].")
+@click.option("--cluster", metavar="HOST:PORT|auto", help="Ray cluster of the workers [default: this machine].")
+def table_command(preset: str, output: Path | None, workers: int | None, cluster: str | None, **options: Any) -> None:
     """Train all runs of PRESET, one of those below; again, to go on.
 
     Writes table.md, table.json and table.svg: accuracy and zeros by activation, sparsity and slope over seeds, and
     diverged runs beside the probability that theory predicts.
     """
-    from training.table import run_table  # loads scipy, which a run does without
+    from training.cluster import on_cluster
+    from training.table import one_by_one, run_table  # loads scipy, which a run does without
 
+    if cluster and workers is None:
+        raise click.UsageError("--cluster needs --workers, the most runs at a time; pass it.")
+    train_all = one_by_one if workers is None else on_cluster(workers, cluster)
     folder = output or Path("runs", preset)
     if output is None and preset in PRESETS:
         folder.parent.mkdir(exist_ok=True)
-    run_table(preset, folder, {name: value for name, value in options.items() if value is not None})
+    run_table(preset, folder, {name: value for name, value in options.items() if value is not None}, train_all)
     click.echo((folder / "table.md").read_text(encoding="utf-8"))
 
 
