@@ -21,6 +21,8 @@ from training.records import SUMMARY
 from training.trainer import train_or_resume
 
 if TYPE_CHECKING:
+    from ray.exceptions import RayError
+
     from training.table import TrainAll
 
 __all__ = ["on_cluster"]
@@ -148,8 +150,8 @@ def _task(gpus: float) -> Any:
 
 
 def _gpu_share(gpus: float, workers: int) -> float:
-    """What each of the runs takes of a GPU if they share them equally, in the 1/10000 by which Ray counts."""
-    return 10_000 // math.ceil(workers / gpus) / 10_000 if gpus else 0.0
+    """What each run takes of a GPU, so that all runs have one and each run as much of it as there is."""
+    return 1 / math.ceil(workers / gpus) if gpus else 0.0
 
 
 def _train(config: RunConfig, folder: Path, where: Path) -> dict[str, Any]:
@@ -161,13 +163,14 @@ def _train(config: RunConfig, folder: Path, where: Path) -> dict[str, Any]:
         return train_or_resume(config, folder)
 
 
-def _cause(error: Exception, folder: Path) -> Exception:
-    """What is to be raised for an error that Ray reports: that of the run, or one sentence for workers that died."""
-    from ray.exceptions import RayTaskError
+def _cause(error: RayError, folder: Path) -> Exception:
+    """What is to be raised: what the run raised, or one sentence where its workers died."""
+    from ray.exceptions import NodeDiedError, OutOfMemoryError, RayTaskError, WorkerCrashedError
 
-    if not isinstance(error, RayTaskError):
+    if isinstance(error, NodeDiedError | OutOfMemoryError | WorkerCrashedError):
         return ValueError(
-            f"table: need a worker that lives until {folder.name} ends, got {_RETRIES + 1} that died "
-            f"({type(error).__name__}); see that they have memory, then start the table again."
+            f"table: need workers that live until {folder.name} ends, got {type(error).__name__} again and again; see "
+            "that they have memory, then start the table again."
         )
-    return error.cause if isinstance(error.cause, ValueError) else error
+    # What Ray makes of a ValueError is one, too, but with the stack of the worker for a text.
+    return error.cause if isinstance(error, RayTaskError) and isinstance(error.cause, ValueError) else error

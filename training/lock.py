@@ -7,6 +7,9 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
+
+import click
 
 __all__ = ["lock_of", "sole_writer"]
 
@@ -18,7 +21,7 @@ def lock_of(folder: Path) -> Path:
 
 @contextmanager
 def sole_writer(folder: Path) -> Iterator[None]:
-    """Train in `folder` as the only process that does; wait for the end of one that already does.
+    """Train in `folder` as the only process that does; wait for the end of one that already does, and say so.
 
     The lock is POSIX's, which the file system keeps, NFS too, and which ends with the process that holds it, however
     that ends.  When the block ends without an error its file is removed: the run is finished then, and who waited for
@@ -30,22 +33,32 @@ def sole_writer(folder: Path) -> Iterator[None]:
     if os.name != "posix":
         yield
         return
-    import fcntl
-
     path = lock_of(folder)
     try:
-        file = path.open("ab", buffering=0)
+        file = path.open("a+b", buffering=0)
     except OSError as error:
         raise _refused(folder, error) from error
     with file:
         try:
-            fcntl.lockf(file, fcntl.LOCK_EX)
+            _lock(file, folder)
             file.truncate(0)
             file.write(f"{socket.gethostname()} {os.getpid()}\n".encode())
         except OSError as error:
             raise _refused(folder, error) from error
         yield
         path.unlink(missing_ok=True)
+
+
+def _lock(file: IO[bytes], folder: Path) -> None:
+    import fcntl
+
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        holder = file.read().decode().strip()  # by this descriptor: closing another of the file would release its lock
+        click.echo(f"{folder.name}: waiting for the process that trains it, {holder}", err=True)
+        fcntl.lockf(file, fcntl.LOCK_EX)
 
 
 def _refused(folder: Path, error: OSError) -> ValueError:

@@ -28,18 +28,21 @@ from training.table import run_table
 LONG = {"data": "digits", "width": 8, "depth": 3, "epochs": 40, "batch_size": 260, "lr": 3e-3, "device": "cpu"}
 RELU, CLIPPED = {"activation": "relu"}, {"activation": "clipped-relu", "sparsity": 0.7, "slope": 0.7}
 # Its data are not where the environment says.
-WRONG = {"activation": "shifted-relu", "sparsity": 0.6, "data": "mnist"}
+WITHOUT_DATA = {"activation": "shifted-relu", "sparsity": 0.6, "data": "mnist"}
+# Its file is not what it should be; read, it leaves a trace.
+TRACED = {"activation": "soft-threshold", "sparsity": 0.6, "initializer": "trace.py"}
 
 
 @pytest.fixture
 def apart(monkeypatch) -> Iterator[None]:
-    """Files of Ray in a folder of their own, with a path short enough for sockets, and its variables taken back."""
+    """Files of Ray in a folder of their own, with a path short enough for sockets, and what it set taken back."""
     folder = tempfile.mkdtemp(prefix="ray-")
-    before = dict(os.environ)
+    variables, on_sigterm = dict(os.environ), signal.getsignal(signal.SIGTERM)
     monkeypatch.setenv("RAY_TMPDIR", folder)
     yield
     os.environ.clear()
-    os.environ.update(before)
+    os.environ.update(variables)
+    signal.signal(signal.SIGTERM, on_sigterm)
     shutil.rmtree(folder)
 
 
@@ -82,13 +85,14 @@ def killed_in_the_middle(folder: Path, over: Event) -> str:
     return whole_rows(folder)
 
 
-def test_a_run_whose_worker_is_killed_goes_on_and_one_that_fails_keeps_none_from_ending(
+def test_a_run_whose_worker_is_killed_goes_on_and_those_that_fail_keep_none_from_ending(
     address, small, one_thread, tmp_path, monkeypatch, capfd
 ):
     """The seconds of its first rows are those of the process that was killed: it was not started again."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GPSYM_DATA_DIR", "nowhere")
-    small(RELU, WRONG, CLIPPED)
+    Path("trace.py").write_text("open('traces', 'a').write('read ')")
+    small(RELU, WITHOUT_DATA, TRACED, CLIPPED)
     over, names = Event(), ("relu-seed0", "clipped-relu-0.7-0.7-seed0")
     with ThreadPoolExecutor(1) as pool:
         killing = pool.submit(killed_in_the_middle, tmp_path / "t" / "relu-seed0", over)
@@ -101,7 +105,9 @@ def test_a_run_whose_worker_is_killed_goes_on_and_one_that_fails_keeps_none_from
             over.set()
         rows = killing.result()
     said = {line.partition(": ")[2] for line in capfd.readouterr().err.splitlines()}
-    assert said == {*(f"{name} ended" for name in names), "shifted-relu-0.6-seed0 failed"}
+    failed = {"shifted-relu-0.6-seed0 failed", "soft-threshold-0.6-seed0 failed"}
+    assert said == {*(f"{name} ended" for name in names)} | failed
+    assert Path("traces").read_text() == "read "  # once: what a run raises is not tried again
     assert (tmp_path / "t" / "relu-seed0" / "metrics.jsonl").read_text().startswith(rows)
 
     small(RELU, CLIPPED)
@@ -116,26 +122,26 @@ def test_an_interrupted_table_goes_on(apart, small, one_thread, tmp_path):
     """On this machine, from a folder that is not the checkout; all that Ray has to say is kept to itself."""
     preset = json.dumps({"common": LONG, "rows": [RELU, CLIPPED], "seeds": 1})
     command = [sys.executable, str(Path(__file__).with_name("spreading.py")), preset, "table", "small"]
-    folders = [tmp_path / "t" / name for name in ("relu-seed0", "clipped-relu-0.7-0.7-seed0")]
+    folder = tmp_path / "t" / "relu-seed0"
     with subprocess.Popen(
-        [*command, "--workers", "2", "--output", "t"],
+        [*command, "--workers", "1", "--output", "t"],
         env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as table:  # fmt: skip
-        while not all(whole_rows(folder).count("\n") >= 3 for folder in folders):
+        while whole_rows(folder).count("\n") < 3:
             with suppress(subprocess.TimeoutExpired):
                 assert table.wait(0.01) is None
         table.send_signal(signal.SIGINT)
         assert table.communicate() == ("", "\n")  # click's, behind what a terminal makes of Ctrl-C
     assert table.returncode == 130
-    rows = [whole_rows(folder) for folder in folders]
-    assert not any((folder / "summary.json").exists() for folder in folders)
+    rows = whole_rows(folder)
+    assert {path.name for path in tmp_path.glob("t/*")} == {folder.name, lock_of(folder).name}
+    assert not (folder / "summary.json").exists()
 
     small(RELU, CLIPPED)
     assert run_table("small", tmp_path / "t", {}) == run_table("small", tmp_path / "whole", {})
-    for folder, before in zip(folders, rows, strict=True):
-        assert (folder / "metrics.jsonl").read_text().startswith(before)
-        assert timeless(folder) == timeless(tmp_path / "whole" / folder.name)
+    assert (folder / "metrics.jsonl").read_text().startswith(rows)
+    assert timeless(folder) == timeless(tmp_path / "whole" / folder.name)
 
 
 @pytest.mark.parametrize("address", ["nosuch", "127.0.0.1:many", "127.0.0.1:99999", "closed"])
@@ -167,11 +173,25 @@ def test_ray_and_a_worker_are_needed(monkeypatch):
         on_cluster(2)
 
 
+def test_a_run_that_outlives_no_worker_is_named():
+    from ray.exceptions import WorkerCrashedError
+
+    error = cluster._cause(WorkerCrashedError(), Path("t", "relu-seed0"))
+    assert isinstance(error, ValueError)
+    assert str(error) == (
+        "table: need workers that live until relu-seed0 ends, got WorkerCrashedError again and again; see that they "
+        "have memory, then start the table again."
+    )
+
+
 @pytest.mark.parametrize("gpus", [1, 2, 4, 8])
 @pytest.mark.parametrize("workers", [1, 2, 3, 6, 7, 13, 100])
 def test_shares_are_the_largest_with_which_all_runs_have_a_gpu(gpus, workers):
-    """A run has one GPU or a part of one, which Ray rounds to 1/10000."""
-    share = cluster._gpu_share(gpus, workers)
-    assert 0 < share <= 1
-    on_each = 10_000 // round(10_000 * share)
-    assert (on_each - 1) * gpus < workers <= on_each * gpus
+    """A run has one GPU, or a part of it."""
+    on_each = 1 / cluster._gpu_share(gpus, workers)
+    assert on_each == pytest.approx(round(on_each), rel=1e-15)  # one rounding
+    assert (round(on_each) - 1) * gpus < workers <= round(on_each) * gpus
+
+
+def test_runs_have_no_share_where_there_is_no_gpu():
+    assert cluster._gpu_share(0.0, 2) == 0

@@ -1,6 +1,7 @@
 """One writer for each folder: the others wait for its end, whichever end that is."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -36,27 +37,28 @@ with sole_writer(Path(sys.argv[1], "run")):
 
 
 def started(script: str, folder: Path) -> subprocess.Popen[str]:
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(
-        [sys.executable, "-c", script, str(folder)], env=environment, stdout=subprocess.PIPE, text=True
-    )
+    command, environment = [sys.executable, "-c", script, str(folder)], os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def test_writers_exclude_each_other(tmp_path):
     (tmp_path / "count").write_text("0")
-    with started(COUNT, tmp_path) as one, started(COUNT, tmp_path) as other:
-        pass
-    assert (one.returncode, other.returncode) == (0, 0)
+    for child in [started(COUNT, tmp_path), started(COUNT, tmp_path)]:
+        assert child.communicate()[0] == ""
+        assert child.returncode == 0
     assert (tmp_path / "count").read_text() == "400"
 
 
-def test_the_death_of_a_writer_releases_its_folder(tmp_path):
+def test_the_death_of_a_writer_gives_its_folder_to_the_one_that_waits(tmp_path):
     with started(HOLD, tmp_path) as holder:
         assert holder.stdout.readline() == "held\n"
-        assert int(lock_of(tmp_path / "run").read_text().split()[1]) == holder.pid
-        holder.kill()
-    with sole_writer(tmp_path / "run"):
-        assert int(lock_of(tmp_path / "run").read_text().split()[1]) == os.getpid()
+        with started(HOLD, tmp_path) as other:
+            said = other.stderr.readline()
+            assert said == f"run: waiting for the process that trains it, {socket.gethostname()} {holder.pid}\n"
+            holder.kill()
+            assert other.stdout.readline() == "held\n"
+            assert lock_of(tmp_path / "run").read_text().split()[1] == str(other.pid)
+            other.kill()
 
 
 def test_the_lock_of_a_finished_run_is_removed_that_of_another_stays(tmp_path):
