@@ -89,10 +89,14 @@ def test_a_run_whose_worker_is_killed_goes_on_and_those_that_fail_keep_none_from
     address, small, one_thread, tmp_path, monkeypatch, capfd
 ):
     """The seconds of its first rows are those of the process that was killed: it was not started again."""
+    import ray
+
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GPSYM_DATA_DIR", "nowhere")
     Path("trace.py").write_text("open('traces', 'a').write('read ')")
     small(RELU, WITHOUT_DATA, TRACED, CLIPPED)
+    pending, wait = [], ray.wait
+    monkeypatch.setattr(ray, "wait", lambda tasks: pending.append(len(tasks)) or wait(tasks))
     over, names = Event(), ("relu-seed0", "clipped-relu-0.7-0.7-seed0")
     with ThreadPoolExecutor(1) as pool:
         killing = pool.submit(killed_in_the_middle, tmp_path / "t" / "relu-seed0", over)
@@ -107,6 +111,7 @@ def test_a_run_whose_worker_is_killed_goes_on_and_those_that_fail_keep_none_from
     said = {line.partition(": ")[2] for line in capfd.readouterr().err.splitlines()}
     failed = {"shifted-relu-0.6-seed0 failed", "soft-threshold-0.6-seed0 failed"}
     assert said == {*(f"{name} ended" for name in names)} | failed
+    assert pending == [2, 2, 2, 1]
     assert Path("traces").read_text() == "read "  # once: what a run raises is not tried again
     assert (tmp_path / "t" / "relu-seed0" / "metrics.jsonl").read_text().startswith(rows)
 
@@ -144,7 +149,7 @@ def test_an_interrupted_table_goes_on(apart, small, one_thread, tmp_path):
     assert timeless(folder) == timeless(tmp_path / "whole" / folder.name)
 
 
-@pytest.mark.parametrize("address", ["nosuch", "127.0.0.1:many", "127.0.0.1:99999", "closed"])
+@pytest.mark.parametrize("address", ["nosuch", "127.0.0.1:many", f"127.0.0.1:{10**30}", "closed"])
 def test_a_cluster_that_does_not_answer_is_refused(small, tmp_path, address):
     small(RELU)
     with socket.socket() as unheard:
