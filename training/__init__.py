@@ -9,5 +9,7 @@ devices       processes on Lightning Fabric: one, copies or shards
 checkpoint    files that outlive a crash; records: the files of a run
 epochs        the loop; trainer: one run, from its configuration or its checkpoint
 presets       tables of runs by name; table: all runs of one, and what they come to
+ensemble      many runs as one network
+cluster       a table's runs on many workers, by Ray; lock: one writer for each folder
 predict       what a finished run makes of new inputs
 """

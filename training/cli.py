@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,6 +18,9 @@ from training.devices import is_first_process
 from training.predict import predict
 from training.presets import PRESETS
 from training.trainer import resume, train, train_or_resume
+
+if TYPE_CHECKING:
+    from training.table import TrainAll
 
 __all__ = ["main"]
 
@@ -130,22 +133,44 @@ def _report(summary: dict[str, Any], folder: Path) -> None:
 @click.option("--compile", is_flag=True, default=None, help="Train with torch.compile.")
 @click.option("--together", type=int, help="Train at most so many runs at once, as one network [default: one by one].")
 @_DEVICE
-def table_command(preset: str, output: Path | None, together: int | None, **options: Any) -> None:
+@click.option("--workers", type=int, help="Most runs at a time, by Ray, each on a core of its own [default: no Ray].")
+@click.option("--cluster", metavar="HOST:PORT|auto", help="Ray cluster of the workers [default: this machine].")
+def table_command(
+    preset: str,
+    output: Path | None,
+    together: int | None,
+    workers: int | None,
+    cluster: str | None,
+    **options: Any,
+) -> None:
     """Train all runs of PRESET, one of those below; again, to go on.
 
     Writes table.md, table.json and table.svg: accuracy and zeros by activation, sparsity and slope over seeds, and
     diverged runs beside the probability that theory predicts.
     """
-    from training.ensemble.together import in_ensembles
-    from training.table import one_by_one, run_table  # loads scipy, which a run does without
+    from training.table import run_table  # loads scipy, which a run does without
 
-    train_all = one_by_one if together is None else in_ensembles(together)
+    train_all = _way_to_train(together, workers, cluster)
     folder = output or Path("runs", preset)
     if output is None and preset in PRESETS:
         folder.parent.mkdir(exist_ok=True)
-    changes = {name: value for name, value in options.items() if value is not None}
-    run_table(preset, folder, changes, train_all)
+    run_table(preset, folder, {name: value for name, value in options.items() if value is not None}, train_all)
     click.echo((folder / "table.md").read_text(encoding="utf-8"))
+
+
+def _way_to_train(together: int | None, workers: int | None, cluster: str | None) -> TrainAll:
+    """One by one, unless the options ask for another way."""
+    from training.cluster import on_cluster
+    from training.ensemble.together import in_ensembles
+    from training.table import one_by_one
+
+    if cluster and workers is None:
+        raise click.UsageError("--cluster needs --workers, the most runs at a time; pass it.")
+    if together is not None and workers is not None:
+        raise click.UsageError("--together trains in one process, --workers in several; pass one of them.")
+    if together is not None:
+        return in_ensembles(together)
+    return one_by_one if workers is None else on_cluster(workers, cluster)
 
 
 @cli.command("predict")

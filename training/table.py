@@ -15,6 +15,7 @@ from gpsym.files import write_figure, write_text
 from gpsym.finite_width import finite_width
 from gpsym.plot.canvas import BLACK, BLUE, GREEN, ORANGE, RED, SKY, figure_of
 from training.config import RunConfig
+from training.lock import sole_writer
 from training.presets import PRESETS
 from training.trainer import train_or_resume
 
@@ -46,7 +47,9 @@ def one_by_one(runs: Mapping[Path, RunConfig]) -> Iterator[tuple[Path, Mapping[s
     """Train the runs in this process, one after the other."""
     for number, (folder, config) in enumerate(runs.items(), 1):
         click.echo(f"run {number} of {len(runs)}: {folder.name}", err=True)
-        yield folder, train_or_resume(config, folder)
+        with sole_writer(folder):
+            summary = train_or_resume(config, folder)
+        yield folder, summary
 
 
 def run_table(name: str, output: Path, changes: Mapping[str, Any], train_all: TrainAll = one_by_one) -> list[Row]:
@@ -55,13 +58,14 @@ def run_table(name: str, output: Path, changes: Mapping[str, Any], train_all: Tr
     name       one of `PRESETS`.
     output     folder of the table: ROW-seedN/ for each run, table.md, table.json and table.svg.
     changes    fields of `RunConfig` in place of those that all runs of the preset share.
-    train_all  how.
+    train_all  how: `one_by_one`, or as `training.cluster.on_cluster` makes them.
 
-    Started again, it goes on where it was cut off.  A row has the mean over its seeds and the standard deviation of a
-    run; diverged runs count, with the accuracy of their best epoch.  Beside them stand the probabilities, for a
-    fully connected network at initialization, that a variance leaves the basin of q_star, or exceeds twice q_star.
+    Started again, it goes on where it was cut off; started twice at a time, each waits for the runs of the other.  A
+    row has the mean over its seeds and the standard deviation of a run; diverged runs count, with the accuracy of their
+    best epoch.  Beside them stand the probabilities, for a fully connected network at initialization, that a variance
+    leaves the basin of q_star, or exceeds twice q_star.
 
-    Raises ValueError for an unknown name, for changes that no run can have, and as `train_or_resume`.
+    Raises ValueError for an unknown name, for changes that no run can have, and as `train_all` and `train_or_resume`.
     """
     if name not in PRESETS:
         raise ValueError(f"table: need one of {', '.join(PRESETS)}, got {name}; pass one.")

@@ -217,9 +217,26 @@ def test_a_table_is_trained_together_if_wanted(invoke, tmp_path, monkeypatch):
     invoke("table", "mini-dnn", *options, "--output", str(tmp_path / "t"), "--together", "3")
     assert seen == [3, 2]
     assert_refused(*invoke("table", "mini-dnn", "--together", "0"), "ensemble: need a size >= 1, got 0")
+    assert_refused(*invoke("table", "mini-dnn", "--together", "2", "--workers", "2"), "pass one of them")
 
 
 def test_an_unknown_table_leaves_no_folder(invoke, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert_refused(*invoke("table", "grand"), "need one of paper-dnn")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--workers", "0"], "need workers >= 1, got 0; pass"),
+        (["--workers", "two"], "'two' is not a valid integer"),
+        (["--cluster", "auto"], "--cluster needs --workers, the most runs at a time; pass it."),
+        (
+            ["--workers", "2", "--cluster", "nosuch"],
+            "need a Ray cluster that answers at HOST:PORT or auto, got nosuch (",
+        ),
+    ],
+)
+def test_bad_workers_of_a_table_are_refused_in_one_line(invoke, tmp_path, arguments, message):
+    assert_refused(*invoke("table", "mini-dnn", *arguments, "--output", str(tmp_path / "t")), message)

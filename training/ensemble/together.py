@@ -18,6 +18,7 @@ from training import checkpoint, data, devices, records
 from training.config import RunConfig
 from training.data import Data
 from training.ensemble.epochs import EnsembleEpochs
+from training.lock import sole_writer
 from training.records import Records
 from training.start import Start
 from training.table import TrainAll
@@ -52,15 +53,16 @@ def in_ensembles(size: int) -> TrainAll:
     def train_all(runs: Runs) -> Iterator[tuple[Path, Mapping[str, Any]]]:
         _require_one_device(runs)
         home = next(iter(runs)).parent / "ensemble"
-        begun = _begun(home, runs)
-        left = {}
-        for folder, config in runs.items():
-            if folder not in begun and (folder / records.SUMMARY).exists():
-                yield folder, train_or_resume(config, folder)  # at once
-            elif folder not in begun:
-                left[folder] = config
-        for members in [begun] * bool(begun) + _ensembles(left, size):
-            yield from _train(members, home)
+        with sole_writer(home):
+            begun = _begun(home, runs)
+            left = {}
+            for folder, config in runs.items():
+                if folder not in begun and (folder / records.SUMMARY).exists():
+                    yield folder, train_or_resume(config, folder)  # at once
+                elif folder not in begun:
+                    left[folder] = config
+            for members in [begun] * bool(begun) + _ensembles(left, size):
+                yield from _train(members, home)
 
     return train_all
 
