@@ -25,7 +25,7 @@ class RunConfig:
     epochs            passes over the training split.
     batch_size        examples in one forward and backward pass, over all devices.
     accumulate        batches whose gradients one step takes together: a batch of accumulate * batch_size.
-    lr                peak learning rate; None tries fractions and multiples of the theory's rate for an epoch each.
+    lr                peak learning rate; None tries fractions and multiples of theory's for an epoch each.
     optimizer         sgd, adam or adamw; momentum is that of sgd; weight_decay is decoupled for adamw alone.
     schedule          cosine to zero, or constant; warmup is the fraction of all steps over which the rate first rises.
     clip_norm         largest norm of the gradient of all weights together; None leaves it.

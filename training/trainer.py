@@ -20,12 +20,12 @@ from training.epochs import Epochs
 from training.records import Records
 from training.start import Start
 
-__all__ = ["RunConfig", "rates_to_try", "resume", "train", "train_or_resume"]
+__all__ = ["RunConfig", "resume", "train", "train_or_resume", "trials"]
 
 # Fields that say where to run, and change nothing else.
 _PLACE = ("device", "devices", "strategy", "data_dir")
 
-# Times the theory's rate: tried for the first epoch of the run when none is given; the validation loss decides.
+# Times the theory's rate: tried for an epoch each when none is given; the validation loss decides.
 RATE_FACTORS = (1 / 4, 1 / 2, 1, 2)
 # The same for SGD: fractions of the edge of stability, which is that of the start and lower along the way.
 SGD_RATE_FACTORS = (1 / 256, 1 / 64, 1 / 16, 1 / 4)
@@ -171,22 +171,26 @@ def _finish(epochs: Epochs, files: Records, started: float) -> None:
     files.end(epochs.history)
 
 
-def rates_to_try(start: Start) -> list[float]:
-    """Learning rates around theory's, among which the first epoch is to choose."""
+def trials(start: Start) -> tuple[Start, list[float]]:
+    """A run of one epoch, half of it at its peak rate, and rates around theory's that it is to choose from.
+
+    Whether a deep network bears a rate shows at the peak alone: an epoch of the whole run's schedule would end within
+    the rise, and one with a fall would save rates that are too high.
+    """
     factors = SGD_RATE_FACTORS if start.config.optimizer == "sgd" else RATE_FACTORS
     theory = start.theory_lr()
-    return [factor * theory for factor in factors]
+    epoch = replace(start.config, epochs=1, warmup=0.5, schedule="constant")
+    return replace(start, config=epoch), [factor * theory for factor in factors]
 
 
 def _best_learning_rate(start: Start, fabric: Fabric, data: Data) -> float:
-    """The rate with the lowest validation loss after the first epoch of the whole run's schedule, so that a rate which
-    only a fast decay would save is not taken."""
-    rates = rates_to_try(start)
+    """The one of the rates to try with the lowest validation loss."""
+    trial, rates = trials(start)
     if not start.config.epochs:
         return rates[0]
     losses = {}
     for lr in rates:
-        epochs = Epochs(start, fabric, data, lr)
+        epochs = Epochs(trial, fabric, data, lr)
         with _bar(epochs, f"trying lr {lr:g}") as bar:
             epochs.next(bar)
             row = epochs.next(bar)

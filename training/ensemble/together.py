@@ -22,7 +22,7 @@ from training.lock import sole_writer
 from training.records import Records
 from training.start import Start
 from training.table import TrainAll
-from training.trainer import rates_to_try, train_or_resume
+from training.trainer import train_or_resume, trials
 
 __all__ = ["in_ensembles"]
 
@@ -164,14 +164,15 @@ def _finish(epochs: EnsembleEpochs, files: Sequence[Records], save: Callable[[],
 
 
 def _learning_rates(starts: Sequence[Start], fabric: Fabric, on_device: dict[int, Data]) -> list[float]:
-    """Of each member its own, or the one with the lowest validation loss after the first epoch."""
-    tried = [(start.config.lr,) if start.config.lr else rates_to_try(start) for start in starts]
+    """Of each member its own, or that of those to try with the lowest validation loss."""
+    alone, tried = zip(*map(trials, starts), strict=True)
+    tried = [[start.config.lr] if start.config.lr else rates for start, rates in zip(starts, tried, strict=True)]
     if all(len(rates) == 1 for rates in tried) or not starts[0].config.epochs:
         return [rates[0] for rates in tried]
     losses: list[dict[float, float]] = [{} for _ in starts]
     for k in range(max(map(len, tried))):
         lrs = [rates[min(k, len(rates) - 1)] for rates in tried]
-        epochs = EnsembleEpochs(starts, fabric, on_device, lrs)
+        epochs = EnsembleEpochs(alone, fabric, on_device, lrs)
         with tqdm(total=epochs.steps, desc=f"trying rate {k + 1}", unit="step", disable=None, leave=False) as bar:
             epochs.next(bar)
             epochs.next(bar)
