@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import os
 import socket
+import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
@@ -127,7 +128,8 @@ def _spread(runs: Mapping[Path, RunConfig], workers: int) -> Iterator[tuple[Path
         for folder, config in islice(waiting, workers - len(running)):
             task = (on_cpu if config.device == "cpu" else on_gpu).options(name=folder.name)
             running[task.remote(config, folder.absolute(), Path.cwd())] = folder
-        (ended,), _ = ray.wait(list(running))
+        with redirect_stdout(sys.stderr):  # Ray tells there of workers that died
+            (ended,), _ = ray.wait(list(running))
         folder = running.pop(ended)
         try:
             summary = ray.get(ended)

@@ -108,7 +108,10 @@ def test_a_run_whose_worker_is_killed_goes_on_and_those_that_fail_keep_none_from
         finally:
             over.set()
         rows = killing.result()
-    said = {line.partition(": ")[2] for line in capfd.readouterr().err.splitlines()}
+    out, err = capfd.readouterr()
+    assert out == ""  # where the table goes
+    said = {line.partition(": ")[2] for line in err.splitlines() if line.startswith("run ")}
+    assert "A worker died" in err  # in Ray's words
     failed = {"shifted-relu-0.6-seed0 failed", "soft-threshold-0.6-seed0 failed"}
     assert said == {*(f"{name} ended" for name in names)} | failed
     assert pending == [2, 2, 2, 1]
