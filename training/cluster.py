@@ -38,7 +38,7 @@ _PATIENCE = 10
 
 
 def on_cluster(workers: int, address: str | None = None) -> TrainAll:
-    """A way to train the runs of a table at the same time, each in a process of its own.
+    """A way to train the runs of a table at the same time, each in a worker of Ray.
 
     workers  most runs at a time, >= 1.  Each has one core and one thread: small tensors gain nothing by more, and what
              a run finds then depends on no machine's number of cores.  Where there are GPUs, runs that may use one get
@@ -82,18 +82,19 @@ def _connection(workers: int, address: str | None) -> Iterator[None]:
 
     variables = {"PYTHONPATH": f"{_CHECKOUT}{os.pathsep}${{PYTHONPATH}}"}  # Ray inserts the worker's own
     variables |= {name: os.environ[name] for name in ("GPSYM_DATA_DIR",) if name in os.environ}
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    try:
-        if address is None:
-            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-            place: dict[str, Any] = {"address": "local", "num_cpus": workers, "include_dashboard": False}
-        else:
-            _require_answer(address)
-            place = {"address": address}
+    options: dict[str, Any] = {
+        "log_to_driver": False, "logging_level": "ERROR", "runtime_env": {"env_vars": variables},
+    }  # fmt: skip
+    if address is None:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        ray.init("local", num_cpus=workers, include_dashboard=False, **options)
+    else:
+        _require_answer(address)
         try:
-            ray.init(**place, **quiet, runtime_env={"env_vars": variables})
+            ray.init(address, **options)
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise _no_cluster(address, " ".join(str(error).split())) from error
+    try:
         yield
     finally:
         ray.shutdown()
@@ -109,7 +110,7 @@ def _require_answer(address: str) -> None:
         raise _no_cluster(address, str(error)) from error
 
 
-def _no_cluster(address: str | None, reason: str) -> ValueError:
+def _no_cluster(address: str, reason: str) -> ValueError:
     return ValueError(
         f"table: need a Ray cluster that answers at HOST:PORT or auto, got {address} ({reason}); start one with ray "
         "start --head, or leave out --cluster."
