@@ -17,6 +17,7 @@ from gpsym.design import CriticalInit
 from gpsym.finite_width import MOST_WIDTH, excursion_by_depth, excursion_probability
 from gpsym.finite_width.law import moments, units
 from gpsym.formula import Q
+from gpsym.layers.fluctuation import slope_kurtosis
 from gpsym.numeric import evaluate, lambdify
 
 __all__ = [
@@ -115,7 +116,7 @@ def jacobian_exponents(design: CriticalInit, *, width: int, count: int) -> np.nd
     """
     if not 1 <= count <= width:
         raise ValueError(f"jacobian_exponents: need 1 <= count <= width, got {count} and {width}; pass fewer.")
-    return (math.log(design.chi_1) - np.arange(1, count + 1) * _slope_kurtosis(design) / width) / 2
+    return (math.log(design.chi_1) - np.arange(1, count + 1) * slope_kurtosis(design) / width) / 2
 
 
 def gradient_directions(design: CriticalInit, *, width: int, depth: float) -> float:
@@ -124,13 +125,13 @@ def gradient_directions(design: CriticalInit, *, width: int, depth: float) -> fl
     A gradient that knows fewer directions than there are classes, less one, cannot tell them apart: with 300 units and
     100 layers it is 4 for ReLU and 1.9 for a clipped ReLU at sparsity 0.85.  At most n.
 
-    width, depth  >= 1; for residual layers pass alpha^2 L, see `jacobian_exponents`.
+    width, depth  >= 1 and > 0; for residual layers pass alpha^2 L, see `jacobian_exponents`.
 
     Raises ValueError for others.
     """
-    if not (width >= 1 and depth >= 1):
-        raise ValueError(f"gradient_directions: need width and depth >= 1, got {width} and {depth}; pass such.")
-    return min(float(width), 1 + 2 * width / (_slope_kurtosis(design) * depth))
+    if not (width >= 1 and depth > 0):
+        raise ValueError(f"gradient_directions: need width >= 1 and depth > 0, got {width} and {depth}; pass such.")
+    return min(float(width), 1 + 2 * width / (slope_kurtosis(design) * depth))
 
 
 def depth_of_directions(design: CriticalInit, *, width: int, directions: float) -> float:
@@ -144,14 +145,7 @@ def depth_of_directions(design: CriticalInit, *, width: int, directions: float) 
     """
     if not (width >= 1 and directions > 1):
         raise ValueError(f"depth_of_directions: need width >= 1, directions > 1, got {width}, {directions}; pass such.")
-    return 2 * width / (_slope_kurtosis(design) * (directions - 1))
-
-
-def _slope_kurtosis(design: CriticalInit) -> float:
-    """kappa = E phi'^4 / (E phi'^2)^2."""
-    slopes, at = design.phi.derivative().function, {"q": design.q_star}
-    second, fourth = (float(evaluate(maps.mean(slopes**power), at)) for power in (2, 4))
-    return fourth / second**2
+    return 2 * width / (slope_kurtosis(design) * (directions - 1))
 
 
 def greatest_depth(design: CriticalInit, *, width: int, risk: float, excursion: float = 2.0, most: int = 10_000) -> int:

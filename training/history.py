@@ -40,6 +40,12 @@ class History:
         return bool(self.rows) and self.rows[-1]["diverged"]
 
     @property
+    def validation_loss(self) -> float:
+        """Of the last epoch, infinite if it diverged."""
+        loss = self.rows[-1]["validation_loss"]
+        return math.inf if self.diverged or not math.isfinite(loss) else loss
+
+    @property
     def seconds(self) -> float:
         """What training took up to the last row."""
         return self.rows[-1]["seconds"] if self.rows else 0.0

@@ -51,7 +51,7 @@ _CNN = {"data": "cifar10", "model": "cnn", "width": 300, "depth": 50, "batch_siz
         "augment": "shift-flip"}  # fmt: skip
 _MINI_DNN = {"data": "mnist", "model": "mlp", "width": 300, "depth": 30, "batch_size": 256, "epochs": 10,
              "clip_norm": 1.0}  # fmt: skip
-# The best of two to five rates each, by validation accuracy after two epochs; training/LOG.md has them.
+# Found by trial; training/LOG.md has what was tried, and what came of it.
 _MINI_RATES = {"relu": 8e-4, "shifted-relu": 5e-4, "soft-threshold": 5e-4, "clipped-relu": 1e-3,
                "clipped-soft-threshold": 2e-4}  # fmt: skip
 _MINI_CNN = {"data": "cifar10", "model": "cnn", "width": 32, "depth": 10, "batch_size": 128, "epochs": 5, "lr": 1e-3,

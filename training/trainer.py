@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import time
 from dataclasses import asdict, fields, replace
@@ -193,11 +192,10 @@ def _best_learning_rate(start: Start, fabric: Fabric, data: Data) -> float:
         epochs = Epochs(trial, fabric, data, lr)
         with _bar(epochs, f"trying lr {lr:g}") as bar:
             epochs.next(bar)
-            row = epochs.next(bar)
-        loss = row["validation_loss"]
-        losses[lr] = math.inf if row["diverged"] or not math.isfinite(loss) else loss
+            epochs.next(bar)
+        losses[lr] = epochs.history.validation_loss
         if fabric.is_global_zero:
-            tqdm.write(f"lr {lr:g}: validation loss {loss:.4f} after one epoch")
+            tqdm.write(f"lr {lr:g}: validation loss {losses[lr]:.4f} after one epoch")
     return min(losses, key=lambda lr: losses[lr])
 
 

@@ -133,7 +133,7 @@ def _mixed(design: CriticalInit, alpha: float, width: int, depth: int) -> dict[s
 def _directions(design: CriticalInit, width: int, depth: int, alpha: float | None) -> float:
     from gpsym.depth_scales import gradient_directions
 
-    return gradient_directions(design, width=width, depth=depth if alpha is None else max(1.0, alpha**2 * depth))
+    return gradient_directions(design, width=width, depth=depth if alpha is None else alpha**2 * depth)
 
 
 def _pairs(design: CriticalInit, correlation: float, width: int, depth: int) -> dict[str, Any]:

@@ -53,7 +53,7 @@ from gpsym.layers.residual import require_alpha
 from gpsym.maps import mean
 from gpsym.numeric import evaluate
 
-__all__ = ["Spread", "hermite_coefficients", "largest_mixing", "spread"]
+__all__ = ["Spread", "hermite_coefficients", "largest_mixing", "slope_kurtosis", "spread"]
 
 # Terms of the Hermite series; what is left of E phi'^4, whose coefficients fall like k^(-3/4), counts as one term more.
 _TERMS = 400
@@ -110,6 +110,12 @@ def largest_mixing(design: CriticalInit, *, width: int, depth: int, log_gradient
     return root
 
 
+def slope_kurtosis(design: CriticalInit) -> float:
+    """kappa = E phi'^4 / (E phi'^2)^2 = sigma_w2^2 E phi'^4, which is sigma_w2 for slopes 0 and 1: 2 for ReLU."""
+    slopes = design.phi.derivative().function
+    return design.sigma_w2**2 * float(evaluate(mean(slopes**4), {"q": design.q_star}))
+
+
 def hermite_coefficients(f: Activation, q: float, count: int) -> np.ndarray:
     """E[f(sqrt(q) Z) he_k(Z)] for k < count, f with numbers for its symbols, by parts on each piece.
 
@@ -153,7 +159,7 @@ class _Series:
 
     d, e   the Hermite coefficients of phi^2 sigma_w2 / q* and of sigma_w2 phi'^2, the last standing for all beyond.
     slope  V'(q*).
-    kappa  sigma_w2^2 E phi'^4.
+    kappa  `slope_kurtosis`.
     """
 
     d: np.ndarray
@@ -202,8 +208,7 @@ def _series(design: CriticalInit) -> _Series:
         found = factor * hermite_coefficients(f, q, _TERMS)
         square = factor**2 * float(evaluate(mean(f**2), {"q": q}))
         both.append(np.append(found, math.sqrt(max(0.0, square - found @ found))))
-    kappa = design.sigma_w2**2 * float(evaluate(mean(slopes**4), {"q": q}))
-    return _Series(*both, slope=design.slope, kappa=kappa)
+    return _Series(*both, slope=design.slope, kappa=slope_kurtosis(design))
 
 
 def _require_sizes(name: str, width: int, depth: int) -> int:

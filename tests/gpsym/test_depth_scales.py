@@ -135,7 +135,8 @@ def test_directions_are_at_most_the_width():
     ("call", "message"),
     [
         (lambda: jacobian_exponents(CRELU, width=4, count=5), "need 1 <= count <= width"),
-        (lambda: gradient_directions(CRELU, width=0, depth=5), "need width and depth >= 1"),
+        (lambda: gradient_directions(CRELU, width=0, depth=5), "need width >= 1 and depth > 0"),
+        (lambda: gradient_directions(CRELU, width=5, depth=0), "need width >= 1 and depth > 0"),
         (lambda: depth_of_directions(CRELU, width=10, directions=1), "need width >= 1, directions > 1"),
     ],
 )

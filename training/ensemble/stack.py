@@ -83,9 +83,6 @@ class Stack:
         if compile:
             self._logits = torch.compile(self._logits)
 
-    def __len__(self) -> int:
-        return len(next(iter(self.parameters.values())))
-
     def __call__(self, inputs: Tensor) -> Tensor:
         """Logits, (M, batch, classes), of inputs, (M, batch, ...)."""
         return self._logits(self.parameters, self.buffers, inputs)

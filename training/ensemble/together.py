@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -177,8 +176,7 @@ def _learning_rates(starts: Sequence[Start], fabric: Fabric, on_device: dict[int
             epochs.next(bar)
             epochs.next(bar)
         for m, (lr, history) in enumerate(zip(lrs, epochs.histories, strict=True)):
-            loss = history.rows[-1]["validation_loss"]
-            losses[m][lr] = math.inf if history.diverged or not math.isfinite(loss) else loss
+            losses[m][lr] = history.validation_loss
     return [min(found, key=lambda lr, found=found: found[lr]) for found in losses]
 
 
