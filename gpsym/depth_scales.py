@@ -1,9 +1,8 @@
 """How deep a design may be: the depths at which inputs merge, gradients spread and variances escape.
 
 At the edge of chaos nothing decays at an exponential rate in a wide network; what limits depth is algebraic.  1 - rho
-shrinks as (3 / (2 A))^2 / l^2, and log |gradient|^2 spreads with a variance that grows as c L / n.  At finite width
-directions are lost at a rate of kappa / (2 n) each: through a deep narrow network only a few differences come to the
-other end, of inputs and of gradients alike.
+shrinks as (3 / (2 A))^2 / l^2, and log |gradient|^2 spreads with a variance that grows as c L / n.  How many directions
+of it are left is in `gpsym.directions`.
 """
 
 from __future__ import annotations
@@ -17,16 +16,12 @@ from gpsym.design import CriticalInit
 from gpsym.finite_width import MOST_WIDTH, excursion_by_depth, excursion_probability
 from gpsym.finite_width.law import moments, units
 from gpsym.formula import Q
-from gpsym.layers.fluctuation import slope_kurtosis
 from gpsym.numeric import evaluate, lambdify
 
 __all__ = [
     "correlation_rate",
-    "depth_of_directions",
-    "gradient_directions",
     "gradient_spread",
     "greatest_depth",
-    "jacobian_exponents",
     "least_width",
     "merging_depth",
 ]
@@ -90,62 +85,6 @@ def gradient_spread(design: CriticalInit) -> float:
     growth = np.diff(moments(one_slope, step).active)[0] / np.diff(step)[0] / p / (1 - design.slope)
     covariance = design.sigma_w2 * one.active_mean[0] - p * square
     return float(3 / p - 1 + 2 * growth * covariance / p + growth**2 * design.sigma_w2**2 * one.variance[0])
-
-
-def jacobian_exponents(design: CriticalInit, *, width: int, count: int) -> np.ndarray:
-    """lambda_i = (log chi_1 - i kappa / n) / 2 for i = 1 .. count: the pace at which a deep network's Jacobian grows.
-
-    The product of L layers W diag(phi'), n units wide, stretches the volume of i random directions by
-    exp(L (lambda_1 + ... + lambda_i)), kappa = E phi'^4 / (E phi'^2)^2 >= 1 / P(phi' != 0): 2 for ReLU.
-
-    To leading order in i kappa / n.  For one layer and n x i orthonormal U, independent of it,
-
-        E log det(U^T D W^T W D U) = E log det Wishart_i(n) + E log det(U^T D^2 U),    D = diag(phi')
-        E log det(Wishart_i(n) / n) = -i (i + 1) / (2 n),
-        E log det(U^T D^2 U / E phi'^2) = -i (i + 1) / (2 n) (kappa - 1):
-
-    U^T D^2 U has entries of variance Var(phi'^2) / n off its diagonal and twice that on it.  The sum has the
-    increments log chi_1 - i kappa / n.  For the slopes 0 and 1 alone both are chi-squares, and 2 lambda_i tends to
-    log(2 sigma_w2 / n) + psi((n / kappa - i + 1) / 2), psi the digamma function: i = 1 to 10 of 300 units of a clipped
-    ReLU at sparsity 0.85 part by 15 % more.  Residual layers part their directions about as alpha^2 L plain ones
-    do (measured, not derived: units that are silent stay so).
-
-    width, count  n >= 1, and from 1 to n.
-
-    Raises ValueError for others.  Derivation: gpsym; exponents of products of Gaussian matrices: Newman 1986.
-    """
-    if not 1 <= count <= width:
-        raise ValueError(f"jacobian_exponents: need 1 <= count <= width, got {count} and {width}; pass fewer.")
-    return (math.log(design.chi_1) - np.arange(1, count + 1) * slope_kurtosis(design) / width) / 2
-
-
-def gradient_directions(design: CriticalInit, *, width: int, depth: float) -> float:
-    """1 + 2 n / (kappa L): how many directions come through L layers no more than a factor e shorter than the longest.
-
-    A gradient that knows fewer directions than there are classes, less one, cannot tell them apart: with 300 units and
-    100 layers it is 4 for ReLU and 1.9 for a clipped ReLU at sparsity 0.85.  At most n.
-
-    width, depth  >= 1 and > 0; for residual layers pass alpha^2 L, see `jacobian_exponents`.
-
-    Raises ValueError for others.
-    """
-    if not (width >= 1 and depth > 0):
-        raise ValueError(f"gradient_directions: need width >= 1 and depth > 0, got {width} and {depth}; pass such.")
-    return min(float(width), 1 + 2 * width / (slope_kurtosis(design) * depth))
-
-
-def depth_of_directions(design: CriticalInit, *, width: int, directions: float) -> float:
-    """L = 2 n / (kappa (directions - 1)): the depth through which so many come, as in `gradient_directions`.
-
-    Of a deeper network, residual layers make as many: `gpsym.layers.residual.mixing(depth, L)` is their alpha.
-
-    directions  > 1, such as the number of classes less one.
-
-    Raises ValueError for others.
-    """
-    if not (width >= 1 and directions > 1):
-        raise ValueError(f"depth_of_directions: need width >= 1, directions > 1, got {width}, {directions}; pass such.")
-    return 2 * width / (slope_kurtosis(design) * (directions - 1))
 
 
 def greatest_depth(design: CriticalInit, *, width: int, risk: float, excursion: float = 2.0, most: int = 10_000) -> int:

@@ -147,10 +147,11 @@ class Isolated(NamedTuple):
     double: bool = False
 
 
-def isolated_zeros(d: Even, double: float | None = None) -> list[Isolated]:
+def isolated_zeros(d: Even, double: float | None = None, *, above: float | None = None) -> list[Isolated]:
     """Intervals with one zero of E[d(sqrt(q) Z)] each, in increasing order, that together hold all zeros q > 0.
 
     double  a place that is known to be a double zero.
+    above   a place that is no zero: those above it alone.
     Raises ValueError where zeros are too close to tell how many they are, and where d = 0.
     """
     assert not d.vanishes, "every q is a zero"
@@ -159,7 +160,9 @@ def isolated_zeros(d: Even, double: float | None = None) -> list[Isolated]:
         most = _sign_changes(cells)
         if most == 0:
             return []
-        low, high = _low_end(cells), _high_end(cells)
+        low, high = _low_end(cells) if above is None else above, _high_end(cells)
+    if low >= high:
+        return []
     found = _sampled(d, low, high, double)
     if sum(2 if zero.double else 1 for zero in found) == most:
         return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ __all__ = ["design_command", "export", "kernel", "stability_command"]
 @wish_options
 @size_options
 @click.option("--risk", type=float, default=0.01, show_default=True, help="Probability of an excursion to allow.")
-@click.option("--classes", type=int, default=10, show_default=True, help="Outputs, for the learning rate of SGD.")
+@click.option("--classes", type=int, default=10, show_default=True, help="Outputs, which gradients have to tell apart.")
 @json_option
 def design_command(
     activation: str,
@@ -35,8 +36,9 @@ def design_command(
 ) -> None:
     """The initialization at the edge of chaos for a wanted sparsity (and slope).
 
-    With a width and a depth in place of the slope: the largest slope whose networks keep the risk; and learning rates
-    of theory, for inputs like a hidden layer's: the scale of Adam's, and the largest that is stable for SGD.
+    With a width and a depth in place of the slope: the largest slope whose networks keep the risk.  With both, learning
+    rates of theory, for inputs like a hidden layer's: the scale of Adam's, and the largest that is stable for SGD; how
+    many directions of a gradient come through; and the alpha of residual layers that let --classes less one through.
     """
     found = design_of(activation, width=width, depth=depth, risk=risk, excursion=excursion, **wishes)
     sized = {} if width is None or depth is None else _for_size(found, width, depth, excursion, classes)
@@ -47,6 +49,7 @@ def design_command(
 
 
 def _for_size(design: CriticalInit, width: int, depth: int, excursion: float, classes: int) -> dict[str, float]:
+    from gpsym.directions import gradient_directions, mixing_of_directions
     from gpsym.finite_width import finite_width
     from gpsym.learning_rate import adam_rate, sgd_rate
 
@@ -57,6 +60,8 @@ def _for_size(design: CriticalInit, width: int, depth: int, excursion: float, cl
         "excursion_probability": found.excursion_probability,
         "learning_rate_adam": adam_rate(design, width=width, depth=layers),
         "learning_rate_sgd": sgd_rate(design, width=width, depth=layers, classes=classes),
+        "gradient_directions": gradient_directions(design, width=width, depth=depth),
+        "residual_alpha": mixing_of_directions(design, width=width, depth=depth, directions=classes - 1),
     }
 
 
@@ -78,6 +83,8 @@ def stability_command(
     **wishes: Any,
 ) -> None:
     """Fixed points of a design's variance map, the basin of q*, and at finite width the risk of leaving it.
+
+    gain_margin is the factor by which all weight variances may grow before the variance jumps away from q*'s branch.
 
     escape_probability is that of a variance above the basin in one of --depth layers, excursion_probability that of
     one above --excursion times q*, or above the basin; log_gradient_sd is the spread of log ||g||^2 from the last layer
@@ -101,12 +108,14 @@ def _wide(design: CriticalInit, alpha: float | None) -> dict[str, Any]:
     """What holds at every width."""
     from gpsym.depth_scales import correlation_rate
     from gpsym.layers import residual
-    from gpsym.stability import basin, fixed_points
+    from gpsym.stability import basin, fixed_points, gain_margin
 
+    margin = gain_margin(design)
     points = fixed_points(design) if alpha is None else residual.fixed_points(design, alpha)
     return {
         "fixed_points": [vars(point) for point in points],
         "basin": basin(design),
+        "gain_margin": margin if math.isfinite(margin) else None,
         "correlation_rate": correlation_rate(design) * (1 if alpha is None else alpha**2),
     }
 
@@ -131,9 +140,9 @@ def _mixed(design: CriticalInit, alpha: float, width: int, depth: int) -> dict[s
 
 
 def _directions(design: CriticalInit, width: int, depth: int, alpha: float | None) -> float:
-    from gpsym.depth_scales import gradient_directions
+    from gpsym.directions import gradient_directions
 
-    return gradient_directions(design, width=width, depth=depth if alpha is None else alpha**2 * depth)
+    return gradient_directions(design, width=width, depth=depth, alpha=1.0 if alpha is None else alpha)
 
 
 def _pairs(design: CriticalInit, correlation: float, width: int, depth: int) -> dict[str, Any]:
@@ -145,7 +154,8 @@ def _pairs(design: CriticalInit, correlation: float, width: int, depth: int) -> 
 
 def _stability_table(design: CriticalInit, fields: dict[str, Any]) -> str:
     low, high = fields["basin"]
-    rows = [("activation", design.activation), ("basin", f"({low:.6g}, {'oo' if high is None else f'{high:.6g}'})")]
+    rows = [("activation", design.activation), ("basin", f"({low:.6g}, {_end(high)})")]
+    rows += [("gain_margin", _end(fields["gain_margin"]))]
     for point in fields["fixed_points"]:
         shown = f"{point['q']:.6g}  V' {point['slope']:.4g}  chi_1 {point['chi_1']:.4g}  {point['kind']}"
         rows.append(("fixed point", shown))
@@ -154,10 +164,14 @@ def _stability_table(design: CriticalInit, fields: dict[str, Any]) -> str:
     rows += [
         (name.removesuffix("_by_depth"), f"{value:.4g}")
         for name, value in last.items()
-        if isinstance(value, float) and name != "escape_by_depth"
+        if isinstance(value, float) and name not in ("escape_by_depth", "gain_margin")
     ]
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+
+
+def _end(number: float | None) -> str:
+    return "oo" if number is None else f"{number:.6g}"
 
 
 @click.command()

@@ -53,7 +53,7 @@ from gpsym.layers.residual import require_alpha
 from gpsym.maps import mean
 from gpsym.numeric import evaluate
 
-__all__ = ["Spread", "hermite_coefficients", "largest_mixing", "slope_kurtosis", "spread"]
+__all__ = ["Spread", "hermite_coefficients", "largest_mixing", "slope_kurtosis", "slope_series", "spread"]
 
 # Terms of the Hermite series; what is left of E phi'^4, whose coefficients fall like k^(-3/4), counts as one term more.
 _TERMS = 400
@@ -114,6 +114,21 @@ def slope_kurtosis(design: CriticalInit) -> float:
     """kappa = E phi'^4 / (E phi'^2)^2 = sigma_w2^2 E phi'^4, which is sigma_w2 for slopes 0 and 1: 2 for ReLU."""
     slopes = design.phi.derivative().function
     return design.sigma_w2**2 * float(evaluate(mean(slopes**4), {"q": design.q_star}))
+
+
+def slope_series(design: CriticalInit) -> np.ndarray:
+    """e_k, the Hermite coefficients of sigma_w2 phi'^2 at q*: e_0 = chi_1, sum_k e_k^2 = kappa.
+
+    The last stands for all beyond, by their sum of squares.
+    """
+    return _completed(design.phi.derivative().function ** 2, design.sigma_w2, design.q_star)
+
+
+def _completed(f: Activation, factor: float, q: float) -> np.ndarray:
+    """The Hermite coefficients of factor * f, and one more for those beyond."""
+    found = factor * hermite_coefficients(f, q, _TERMS)
+    square = factor**2 * float(evaluate(mean(f**2), {"q": q}))
+    return np.append(found, math.sqrt(max(0.0, square - found @ found)))
 
 
 def hermite_coefficients(f: Activation, q: float, count: int) -> np.ndarray:
@@ -200,15 +215,11 @@ class _Series:
 
 
 def _series(design: CriticalInit) -> _Series:
-    phi, q, slopes = design.phi, design.q_star, design.phi.derivative().function
+    phi, q = design.phi, design.q_star
     if phi.degree > 1 or phi.jumps():
         raise ValueError(f"spread: need a continuous piecewise-linear activation, got {phi.name}.")
-    both = []
-    for f, factor in ((phi**2, design.sigma_w2 / q), (slopes**2, design.sigma_w2)):
-        found = factor * hermite_coefficients(f, q, _TERMS)
-        square = factor**2 * float(evaluate(mean(f**2), {"q": q}))
-        both.append(np.append(found, math.sqrt(max(0.0, square - found @ found))))
-    return _Series(*both, slope=design.slope, kappa=slope_kurtosis(design))
+    d = _completed(phi**2, design.sigma_w2 / q, q)
+    return _Series(d, slope_series(design), slope=design.slope, kappa=slope_kurtosis(design))
 
 
 def _require_sizes(name: str, width: int, depth: int) -> int:

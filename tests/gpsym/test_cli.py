@@ -10,7 +10,8 @@ from sympy.core.function import AppliedUndef
 
 from gpsym import CriticalInit, __version__, edge_of_chaos, evaluate, maps, member
 from gpsym.cli import main
-from gpsym.depth_scales import correlation_rate, gradient_directions
+from gpsym.depth_scales import correlation_rate
+from gpsym.directions import gradient_directions, mixing_of_directions
 from gpsym.finite_width import finite_width
 from gpsym.finite_width.correlation import correlation_spread
 from gpsym.kernel import kernels
@@ -18,7 +19,7 @@ from gpsym.layers import residual
 from gpsym.layers.fluctuation import spread
 from gpsym.learning_rate import adam_rate, sgd_rate
 from gpsym.maps import ONE_INPUT, TWO_INPUTS
-from gpsym.stability import basin, fixed_points
+from gpsym.stability import basin, fixed_points, gain_margin
 from gpsym.testing import LAWS, THEOREM_LAWS, Undetermined
 
 
@@ -305,6 +306,7 @@ def test_stability(capsys):
     assert [point["kind"] for point in fields["fixed_points"]] == ["attracting", "repelling", "attracting"]
     assert fields["fixed_points"][1] == vars(fixed_points(design)[1])
     assert fields["basin"] == list(basin(design))
+    assert fields["gain_margin"] == gain_margin(design)
     assert fields["escape_by_depth"] == list(found.escape_by_depth)
     names = ("escape_probability", "excursion_probability", "log_gradient_sd", "dead_probability")
     assert {name: fields[name] for name in names} == {name: getattr(found, name) for name in names}
@@ -312,13 +314,17 @@ def test_stability(capsys):
     assert fields["gradient_directions"] == gradient_directions(design, width=300, depth=10)
     shown = gpsym(capsys, "stability", *options)[1]
     assert re.search(r"^basin +\(0, 1\.26339\)$", shown, re.MULTILINE)
+    assert re.search(r"^gain_margin +1\.01331$", shown, re.MULTILINE)
     assert re.search(r"^excursion_probability +0\.28\d*$", shown, re.MULTILINE)
 
 
 def test_stability_without_a_size_or_an_upper_end(capsys):
     fields = json.loads(gpsym(capsys, "stability", "crelu", "--tau", "1", "--m", "1", "--json")[1])
     assert fields["basin"] == [0.0, None]
-    assert fields["escape_probability"] is fields["gradient_directions"] is None
+    assert fields["escape_probability"] is fields["gradient_directions"] is fields["gain_margin"] is None
+    assert re.search(
+        r"^gain_margin +oo$", gpsym(capsys, "stability", "crelu", "--tau", "1", "--m", "1")[1], re.MULTILINE
+    )
     assert "(0, oo)" in gpsym(capsys, "stability", "crelu", "--tau", "1", "--m", "1")[1]
     assert json.loads(gpsym(capsys, "stability", "st", "--sparsity", "0.9", "--json")[1])["basin"] == [0.0, 1.0]
 
@@ -331,7 +337,7 @@ def test_stability_of_residual_layers(capsys):
     assert fields["fixed_points"] == [vars(point) for point in residual.fixed_points(design, 0.2)]
     assert fields["correlation_rate"] == pytest.approx(0.04 * correlation_rate(design))
     assert (fields["log_gradient_sd"], fields["variance_sd"]) == (found.log_gradient_sd, found.variance_sd)
-    assert fields["gradient_directions"] == pytest.approx(gradient_directions(design, width=300, depth=2))  # alpha^2 L
+    assert fields["gradient_directions"] == gradient_directions(design, width=300, depth=50, alpha=0.2)
     assert fields["escape_probability"] is None
 
 
@@ -379,6 +385,9 @@ def test_design_for_a_size(capsys):
     found, sizes = CriticalInit.from_dict(fields), {"width": 300, "depth": 11}  # ten layers after the first hidden one
     assert fields["learning_rate_adam"] == adam_rate(found, **sizes)
     assert fields["learning_rate_sgd"] == sgd_rate(found, **sizes, classes=10)
+    stack = {"width": 300, "depth": 10}
+    assert fields["gradient_directions"] == gradient_directions(found, **stack)
+    assert fields["residual_alpha"] == mixing_of_directions(found, **stack, directions=9)
     given = json.loads(gpsym(capsys, "design", "crelu", "--sparsity", "0.85", "--slope", "0.9", *size, "--json")[1])
     assert given["slope"] == 0.9
     assert given["excursion_probability"] > 0.01
@@ -386,3 +395,8 @@ def test_design_for_a_size(capsys):
     assert "excursion_probability  0.0" in out
     assert f"\nlearning_rate_adam  {adam_rate(found, **sizes):.4g}\n" in out
     assert f"\nlearning_rate_sgd  {sgd_rate(found, **sizes, classes=2):.4g}\n" in out
+    assert out.endswith("\nresidual_alpha  1\n")  # two classes differ in one direction
+    out = gpsym(capsys, "design", "crelu", "--sparsity", "0.85", *size, "--classes", "100")[1]
+    mixing = mixing_of_directions(found, **stack, directions=99)
+    assert mixing < 1
+    assert out.endswith(f"\nresidual_alpha  {mixing:.4g}\n")

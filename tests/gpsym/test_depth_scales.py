@@ -2,18 +2,13 @@
 
 import math
 
-import numpy as np
 import pytest
 
 from gpsym import maps
-from gpsym.activation import Activation
 from gpsym.depth_scales import (
     correlation_rate,
-    depth_of_directions,
-    gradient_directions,
     gradient_spread,
     greatest_depth,
-    jacobian_exponents,
     least_width,
     merging_depth,
 )
@@ -71,78 +66,6 @@ def test_gradient_spread_needs_one_slope_and_a_stable_point():
         gradient_spread(edge_of_chaos("leaky-relu"))
     with pytest.raises(ValueError, match=r"need V'\(q_star\) < 1, got 1"):
         gradient_spread(edge_of_chaos("st", sparsity=0.5))
-
-
-# Of ramps that begin and end smoothly: slopes of every size up to 1.
-SMOOTH = Activation([1, 2, 3], [[], ["1/2", -1, "1/2"], ["-7/2", 3, "-1/2"], [1]], name="smooth-ramp")
-
-
-def measured_exponents(design, width, depth, count, networks):
-    """(networks, count): mean log of what each layer adds to the length of each direction, by QR (Benettin et al.)."""
-    rng, slopes = np.random.default_rng(0), design.phi.derivative().function
-    knots = [float(t) for t in slopes.knots]
-    pieces = [np.polynomial.Polynomial([float(c) for c in piece] or [0.0]) for piece in slopes.pieces]
-    values = [np.polynomial.Polynomial([float(c) for c in piece] or [0.0]) for piece in design.phi.pieces]
-    rows = []
-    for _ in range(networks):
-        h = rng.standard_normal(width) * math.sqrt(design.q_star)
-        frame, total = np.linalg.qr(rng.standard_normal((width, count)))[0], np.zeros(count)
-        for _ in range(depth):
-            place = np.searchsorted(knots, h)
-            slope, value = (np.choose(place, [f(h) for f in pair]) for pair in (pieces, values))
-            weights = rng.standard_normal((width, width)) * math.sqrt(design.sigma_w2 / width)
-            h = weights @ value + rng.standard_normal(width) * math.sqrt(design.sigma_b2)
-            frame, triangle = np.linalg.qr(weights @ (slope[:, None] * frame))
-            total += np.log(np.abs(np.diag(triangle)))
-        rows.append(total / depth)
-    return np.array(rows)
-
-
-@pytest.mark.parametrize(
-    "design",
-    [edge_of_chaos("relu"), edge_of_chaos("crelu", sparsity=0.85, slope=0.8), edge_of_chaos(SMOOTH)],
-    ids=lambda design: design.activation,
-)
-def test_directions_part_as_the_jacobians_of_networks_do(design):
-    """The later half of 24 directions against the first: 12 places apart, each network two sums of 12 logarithms."""
-    width, half = 800, 12
-    found = measured_exponents(design, width, 8, 2 * half, networks=10)
-    expected = jacobian_exponents(design, width=width, count=2 * half)
-    apart = found[:, half:].mean(1) - found[:, :half].mean(1)
-    error = apart.std(ddof=1) / math.sqrt(len(apart))
-    wanted = expected[half:].mean() - expected[:half].mean()
-    assert abs(wanted) > 8 * error  # or nothing would be seen
-    # Beyond leading order lie terms of relative size i kappa / n.
-    beyond = -2 * expected[-1] * abs(wanted)
-    assert abs(apart.mean() - wanted) < 3 * error + beyond
-    assert abs(found.mean() - expected.mean()) < 3 * found.mean(1).std(ddof=1) / math.sqrt(len(found)) + beyond
-
-
-def test_a_direction_more_or_less():
-    """At the depth of d directions d come through; the i-th is by a factor e shorter where i = d."""
-    for design in (CRELU, CST):
-        depth = depth_of_directions(design, width=300, directions=9)
-        assert gradient_directions(design, width=300, depth=depth) == pytest.approx(9, rel=1e-12)
-        first, *_, last = jacobian_exponents(design, width=300, count=9)
-        assert depth * (first - last) == pytest.approx(1, rel=1e-12)
-
-
-def test_directions_are_at_most_the_width():
-    assert gradient_directions(edge_of_chaos("identity"), width=10, depth=1) == 10
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: jacobian_exponents(CRELU, width=4, count=5), "need 1 <= count <= width"),
-        (lambda: gradient_directions(CRELU, width=0, depth=5), "need width >= 1 and depth > 0"),
-        (lambda: gradient_directions(CRELU, width=5, depth=0), "need width >= 1 and depth > 0"),
-        (lambda: depth_of_directions(CRELU, width=10, directions=1), "need width >= 1, directions > 1"),
-    ],
-)
-def test_directions_out_of_range(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()
 
 
 def test_greatest_depth_is_the_last_safe_one():

@@ -15,7 +15,7 @@ from gpsym.activation import Activation
 from gpsym.design import CriticalInit, edge_of_chaos
 from gpsym.members import leaky_relu, member
 from gpsym.numeric import evaluate, lambdify
-from gpsym.stability import Layer, basin, fixed_points
+from gpsym.stability import Layer, basin, fixed_points, gain_margin
 from gpsym.testing import activations, clipped_designs, piecewise_polynomials, unclipped_designs, variances
 
 UNCLIPPED = [("shifted-relu", 0.85), ("shifted-relu", 0.6), ("soft-threshold", 0.85), ("soft-threshold", 0.3)]
@@ -206,6 +206,67 @@ def test_hard_swish_is_between_linear_and_relu():
     assert target.slope == pytest.approx(1.131872678406498, rel=1e-12)
     design = edge_of_chaos("hard-swish", q_star=30.0)
     assert [point.kind for point in fixed_points(design)] == ["attracting"]
+
+
+def scaled(design: CriticalInit, gain: float) -> Layer:
+    return Layer(design.phi, gain * design.sigma_w2, design.sigma_b2)
+
+
+def above(design: CriticalInit, gain: float) -> int:
+    """How many fixed points there are from q_star on when all weight variances have grown by the gain."""
+    return sum(point.q >= design.q_star for point in fixed_points(scaled(design, gain)))
+
+
+def test_gain_margin_of_clipped_soft_thresholding():
+    """At 1.068 times its weight variance the design of slope 0.8 loses q = 1.39 and jumps to 2.15."""
+    design = clipped_design("clipped-soft-threshold", 0.85, 0.8)
+    margin = gain_margin(design)
+    assert margin == pytest.approx(1.0683967, abs=1e-7)
+    kept, lost = (
+        iterated(replace(design, sigma_w2=design.sigma_w2 * margin * g), 1.0, 2_000) for g in (0.9999, 1.0001)
+    )
+    assert kept < 1.4
+    assert lost > 2.1
+
+
+@pytest.mark.parametrize(
+    ("activation", "sparsity", "slope"),
+    [
+        ("clipped-soft-threshold", 0.85, 0.76),
+        ("clipped-soft-threshold", 0.85, 0.8),
+        ("clipped-soft-threshold", 0.85, 0.9),
+        ("clipped-soft-threshold", 0.95, 0.6),
+        ("clipped-relu", 0.85, 0.9),
+        ("clipped-relu", 0.85, 0.95),
+        ("clipped-relu", 0.95, 0.8),
+    ],
+)
+@pytest.mark.parametrize("q_star", [1.0, 4.0])
+def test_at_the_gain_margin_two_fixed_points_vanish(activation, sparsity, slope, q_star):
+    """And without a margin there is one above q_star at every gain; the margin does not depend on q_star."""
+    design = clipped_design(activation, sparsity, slope, q_star)
+    margin = gain_margin(design)
+    if math.isinf(margin):
+        assert {above(design, gain) for gain in (1.001, 1.01, 1.1, 1.5, 3, 10)} == {1}
+        return
+    assert margin > 1
+    assert above(design, margin * (1 - 1e-6)) - above(design, margin * (1 + 1e-6)) == 2
+    assert margin == pytest.approx(gain_margin(clipped_design(activation, sparsity, slope)), rel=1e-9)
+
+
+@pytest.mark.parametrize(("activation", "sparsity"), [("relu", None), ("identity", None), *UNCLIPPED])
+def test_unclipped_activations_have_no_gain_margin(activation, sparsity):
+    assert gain_margin(edge_of_chaos(activation, sparsity=sparsity)) == 1
+
+
+@given(clipped_designs())
+def test_theorem_below_the_gain_margin_the_variance_stays_near(design):
+    """Between q_star and the first turn of g(q) it increases: a gain in between has its fixed point there."""
+    margin = gain_margin(design)
+    gain = 1 + (min(margin, 3.0) - 1) / 2
+    if gain > 1 + 1e-9:
+        point = next(p for p in fixed_points(scaled(design, gain)) if p.q > design.q_star)
+        assert point.kind == "attracting"
 
 
 def gaps(layer, q: np.ndarray) -> np.ndarray:
