@@ -66,6 +66,7 @@ _DATA_DIR = _option("data_dir", "Folder with NAME/train.parquet and NAME/test.pa
 @_option("width", "Units or channels of a hidden layer.")
 @_option("depth", "Number of hidden layers, or of the transformer's blocks.")
 @_option("alpha", "Weight of the branch of residual layers [default: no skips; transformer 1/sqrt(2 depth)].", float)
+@_option("input_scale", "unit, or hidden: of the size of a hidden layer's, so that the first layer learns no faster.")
 @click.option("--epochs", type=int, help="Passes over the training split [default: 10; digits 30].")
 @click.option("--batch-size", type=int, help="[default: 128; digits 32]")
 @_option("accumulate", "Batches that one step takes together.")

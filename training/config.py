@@ -21,6 +21,8 @@ class RunConfig:
                       the design, as in `gpsym.edge_of_chaos`.
     model, width, depth, alpha
                       the network, as in `training.models.build`.
+    input_scale       unit, of mean square 1, or hidden, of that of a hidden layer's inputs, E phi^2 at q*, so that the
+                      first layer learns at the pace of the others: `training.optimisation.input_factor`.
     initializer       a file written by `gpsym export`, to take activation and initializer from.
     epochs            passes over the training split.
     batch_size        examples in one forward and backward pass, over all devices.
@@ -56,6 +58,7 @@ class RunConfig:
     initializer: str | None = None
     model: str = "mlp"
     alpha: float | None = None
+    input_scale: str = "unit"
     optimizer: str = "adam"
     momentum: float = 0.9
     weight_decay: float = 0.0
@@ -144,6 +147,7 @@ _DOMAINS: dict[str, _Domain] = {
     "initializer": _optional(_text()),
     "model": _one_of("mlp", "cnn", "transformer"),
     "alpha": _optional(_real("(0, 1]", lambda alpha: 0 < alpha <= 1, "1 is a network without skips")),
+    "input_scale": _one_of("unit", "hidden"),
     "optimizer": _one_of("sgd", "adam", "adamw"),
     "momentum": _real("[0, 1)", lambda momentum: 0 <= momentum < 1, "0.9 is usual"),
     "weight_decay": _real("[0, oo)", lambda decay: 0 <= decay < math.inf, "0 is none"),

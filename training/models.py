@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn import Parameter
 
@@ -32,21 +33,25 @@ def build(
     depth: int,
     activation: Activation,
     alpha: float | None = None,
+    input_factor: float = 1.0,
 ) -> nn.Sequential:
     """The network of that name for inputs of a shape: `mlp`, `cnn` or `transformer`.
 
-    shape  of one input, (features,) or (channels, height, width).
+    shape         of one input, (features,) or (channels, height, width).
+    input_factor  inputs are multiplied by it first; 1 leaves them.
 
     Raises ValueError for another name, and as the builders do.
     """
     sizes = {"width": width, "depth": depth, "activation": activation, "alpha": alpha}
     if name == "mlp":
-        return mlp(math.prod(shape), classes, **sizes)
-    if name == "cnn":
-        return cnn(shape, classes, **sizes)
-    if name == "transformer":
-        return transformer(shape, classes, **sizes)
-    raise ValueError(f"build: need mlp, cnn or transformer, got {name}; pass one of them.")
+        network = mlp(math.prod(shape), classes, **sizes)
+    elif name == "cnn":
+        network = cnn(shape, classes, **sizes)
+    elif name == "transformer":
+        network = transformer(shape, classes, **sizes)
+    else:
+        raise ValueError(f"build: need mlp, cnn or transformer, got {name}; pass one of them.")
+    return network if input_factor == 1 else nn.Sequential(Scaled(input_factor), *network)
 
 
 def mlp(
@@ -151,6 +156,19 @@ def image_shape(shape: Sequence[int]) -> tuple[int, int, int]:
         f"model: need images (channels, height, width), or features whose number is a square, got {tuple(shape)}; "
         "use the model mlp."
     )
+
+
+class Scaled(nn.Module):
+    """factor * x."""
+
+    factor: Tensor
+
+    def __init__(self, factor: float):
+        super().__init__()
+        self.register_buffer("factor", torch.tensor(factor), persistent=False)  # a choice, and no weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.factor * x
 
 
 class SelfAttention(nn.Module):

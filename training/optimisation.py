@@ -15,7 +15,7 @@ from training import models
 from training.config import RunConfig
 from training.data import Data
 
-__all__ = ["make_optimizer", "rate_factor", "theory_lr"]
+__all__ = ["input_factor", "make_optimizer", "rate_factor", "theory_lr"]
 
 
 def make_optimizer(config: RunConfig, parameters: Iterable[Tensor], lr: float) -> Optimizer:
@@ -36,11 +36,25 @@ def theory_lr(config: RunConfig, design: CriticalInit, data: Data) -> float:
                  feed-forward branches, whose inputs are like a hidden layer's.
     """
     sizes, inputs = _sizes(config, data.train.shape)
+    factor = input_factor(config.input_scale, design, data.input_mean_square)
     if config.optimizer == "sgd":
-        square = None if inputs is None else inputs * data.input_mean_square
+        square = None if inputs is None else inputs * factor**2 * data.input_mean_square
         classes = max(2, data.classes)  # one class has no gradient at any rate
         return sgd_rate(design, **sizes, classes=classes, momentum=config.momentum, input_square=square)
-    return adam_rate(design, **sizes, input_sum=None if inputs is None else inputs * data.input_mean_absolute)
+    return adam_rate(design, **sizes, input_sum=None if inputs is None else inputs * factor * data.input_mean_absolute)
+
+
+def input_factor(input_scale: str, design: CriticalInit, mean_square: float) -> float:
+    """The factor that takes inputs of a mean square to E phi^2 at q*, that of a hidden layer's; for `unit` 1.
+
+    A step changes a pre-activation in proportion to the squares of its inputs, by SGD.  Activations that are mostly
+    zeros are small: those of a clipped ReLU at sparsity 0.85 have a mean square of 0.06, beside which inputs of mean
+    square 1 make each weight of the first layer count 16 times as much, and its variance leaves q* in a few steps.
+    With the factor the network at initialization is the same, as the first weights are larger by its inverse.
+    """
+    if input_scale == "unit":
+        return 1.0
+    return math.sqrt((design.q_star - design.sigma_b2) / design.sigma_w2 / mean_square)
 
 
 def _sizes(config: RunConfig, shape: Sequence[int]) -> tuple[dict[str, Any], int | None]:

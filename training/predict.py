@@ -15,6 +15,7 @@ from gpsym.files import read_array
 from gpsym.torch import activation_module
 from training import data, models, records
 from training.config import RunConfig
+from training.optimisation import input_factor
 
 __all__ = ["Prediction", "predict", "trained_network"]
 
@@ -48,6 +49,7 @@ def trained_network(folder: Path) -> nn.Sequential:
     network = models.build(
         config.model, values["input_shape"], values["classes"], width=config.width, depth=config.depth,
         activation=lambda: activation_module(design), alpha=config.alpha,
+        input_factor=input_factor(config.input_scale, design, values["input_mean_square"]),
     )  # fmt: skip
     path = folder / records.WEIGHTS
     if not path.is_file():

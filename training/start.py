@@ -21,7 +21,7 @@ from training import models
 from training.config import RunConfig
 from training.data import Data
 from training.digest import digest
-from training.optimisation import theory_lr
+from training.optimisation import input_factor, theory_lr
 
 __all__ = ["Start", "hidden_activations", "layer_variances"]
 
@@ -72,6 +72,10 @@ class Start:
         return self.data.input_mean_square
 
     @property
+    def input_factor(self) -> float:
+        return input_factor(self.config.input_scale, self.design, self.mean_square)
+
+    @property
     def activation(self) -> type[nn.Module]:
         """The class of the activation modules."""
         return type(self._activation())
@@ -84,10 +88,10 @@ class Start:
         config, train = self.config, self.data.train
         network = models.build(
             config.model, train.shape, self.data.classes, width=config.width, depth=config.depth,
-            activation=self._activation, alpha=config.alpha,
+            activation=self._activation, alpha=config.alpha, input_factor=self.input_factor,
         )  # fmt: skip
         options: dict[str, Any] = {
-            "input_mean_square": self.mean_square,
+            "input_mean_square": self.mean_square * self.input_factor**2,
             "generator": torch.Generator().manual_seed(config.seed),
         }
         if config.model == "transformer":  # its normalisations give some layers other roles

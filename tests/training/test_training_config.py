@@ -12,7 +12,7 @@ BAD = {
     "q_star": (None, math.nan), "width": (0, -3, 1.5, "300", None, True), "depth": (0, 2.0), "epochs": (-1, 0.5),
     "batch_size": (0, 1e3), "lr": (0.0, -1e-3, math.nan, math.inf, 1e31, "1e-3"), "seed": (-1, 2**32, 0.5),
     "device": ("tpu", None), "data_dir": (3,), "initializer": (3,), "model": ("rnn", None), "alpha": (0, 1.1, -0.5),
-    "optimizer": ("rmsprop",), "momentum": (-0.1, 1.0, None), "weight_decay": (-1e-4, math.inf),
+    "input_scale": ("half", 1.0), "optimizer": ("rmsprop",), "momentum": (-0.1, 1.0, None), "weight_decay": (-1e-4, math.inf),
     "schedule": ("linear",), "warmup": (-0.1, 1.1, math.nan), "accumulate": (0, 1.5), "clip_norm": (0, -1, math.inf),
     "augment": ("flip", True), "precision": ("16", 32), "compile": (1, "yes"), "devices": (0, "all"),
     "strategy": ("dp",), "telemetry": (-1,), "tensorboard": (None,), "checkpoint_every": (-1, 2.5),

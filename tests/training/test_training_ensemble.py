@@ -30,6 +30,7 @@ SETTINGS = {
     "residual": {"depth": 4, "alpha": 0.5},
     "cnn": {"model": "cnn", "width": 8, "depth": 4},
     "transformer": {"model": "transformer", "width": 8, "depth": 2},
+    "scaled": {"depth": 4, "input_scale": "hidden"},
     "sgd": {"optimizer": "sgd", "lr": 1e-2},
     "adamw": {"optimizer": "adamw", "weight_decay": 0.1, "clip_norm": 0.1},
     "accumulated": {"accumulate": 2, "schedule": "constant"},

@@ -1,6 +1,7 @@
 """The networks: their layers and shapes, what they start with by design, and the fingerprint of their weights."""
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -13,7 +14,7 @@ from gpsym.torch import Residual, activation_module, init_
 from training.digest import digest
 from training.measure import measure
 from training.models import build, cnn, image_shape, mlp, transformer
-from training.start import hidden_activations, layer_variances
+from training.start import Start, hidden_activations, layer_variances
 
 # Each kind of network, with the shape of an input, for widths that 4 divides.
 KINDS = [("mlp", (12,)), ("mlp", (3, 2, 2)), ("cnn", (3, 8, 8)), ("cnn", (1, 7, 9)), ("cnn", (64,)),
@@ -204,6 +205,20 @@ def test_networks_start_with_the_sparsity_of_their_design(name, shape, width, al
     x = torch.randn(30, *shape, generator=torch.Generator().manual_seed(0))
     sparsity, _ = started(name, x, width=width, depth=4, alpha=alpha)
     assert_mean(sparsity, DESIGN.sparsity, 0.01)
+
+
+@pytest.mark.parametrize("alpha", [None, 0.7])
+@pytest.mark.parametrize("model", ["mlp", "cnn"])
+def test_scaled_inputs_have_the_same_network(small_config, model, alpha, tmp_path):
+    """With the first layer's weights of the variance of hidden ones, sigma_w2 / fan-in."""
+    images = np.random.default_rng(0).integers(0, 256, (200, 3, 8, 8), dtype=np.uint8)
+    np.savez(tmp_path / "images.npz", x=images, y=np.arange(200) % 4)
+    config = small_config(data=str(tmp_path / "images.npz"), model=model, width=100, depth=4, alpha=alpha)
+    unit, scaled = Start.of(config), Start.of(replace(config, input_scale="hidden"))
+    x = unit.data.x_test
+    torch.testing.assert_close(scaled.network()(x), unit.network()(x), rtol=1e-3, atol=1e-4)
+    first = next(p.detach() for p in scaled.network().parameters() if p.dim() > 1).flatten(1)
+    assert first.square().mean().item() == pytest.approx(config.design.sigma_w2 / first.shape[1], rel=0.1)
 
 
 @pytest.mark.parametrize("alpha", [None, 0.7])

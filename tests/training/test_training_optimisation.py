@@ -65,6 +65,21 @@ def test_the_rate_of_theory_is_that_of_the_network_and_its_inputs(small_config, 
         assert found == pytest.approx(rate, rel=1e-6)  # means of float32
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize("model", ["mlp", "cnn"])
+def test_scaled_inputs_count_as_those_of_a_hidden_layer(small_config, images, model, optimizer):
+    """Of mean square E phi^2; absolute values have half the mean of their root mean square."""
+    config = small_config(model=model, width=40, depth=6, optimizer=optimizer, input_scale="hidden")
+    design, seen = config.design, 192 if model == "mlp" else 27
+    square = (design.q_star - design.sigma_b2) / design.sigma_w2
+    sizes = {"width": 40, "depth": 6, "kernel": 1 if model == "mlp" else 9}
+    if optimizer == "sgd":
+        expected = sgd_rate(design, classes=4, momentum=0.9, input_square=seen * square, **sizes)
+    else:
+        expected = adam_rate(design, input_sum=seen * math.sqrt(square) / 2, **sizes)
+    assert theory_lr(config, design, images) == pytest.approx(expected, rel=1e-6)
+
+
 def test_one_class_has_a_rate(small_config, images):
     assert theory_lr(small_config(optimizer="sgd"), small_config().design, replace(images, classes=1)) > 0
 

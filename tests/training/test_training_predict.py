@@ -40,6 +40,14 @@ def test_rows_of_a_file_are_normalised_as_the_training_split_was(finished, raw_t
     np.testing.assert_array_equal(found.probabilities, predict(finished.folder).probabilities)
 
 
+def test_inputs_are_scaled_as_they_were_in_training(run, raw_test_rows, tmp_path):
+    np.save(tmp_path / "rows.npy", raw_test_rows)
+    trained = run(input_scale="hidden")
+    assert predict(trained.folder).accuracy == trained.summary["test_accuracy"]
+    found = predict(trained.folder, tmp_path / "rows.npy")
+    np.testing.assert_array_equal(found.probabilities, predict(trained.folder).probabilities)
+
+
 @pytest.mark.parametrize("model", ["cnn", "transformer"])
 def test_images_are_taken_as_bytes_in_shape_or_flat(run, model, tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (60, 1, 8, 8), dtype=np.uint8)

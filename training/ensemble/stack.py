@@ -108,7 +108,7 @@ def _with_ramps(start: Start, count: int) -> nn.Sequential:
     config, data = start.config, start.data
     network = models.build(
         config.model, data.train.shape, data.classes, width=config.width, depth=config.depth,
-        activation=lambda: Ramps(start.design.phi, count), alpha=config.alpha,
+        activation=lambda: Ramps(start.design.phi, count), alpha=config.alpha, input_factor=start.input_factor,
     )  # fmt: skip
     network.load_state_dict(start.network().state_dict())
     return network
