@@ -51,7 +51,16 @@ _CNN = {"data": "cifar10", "model": "cnn", "width": 300, "depth": 50, "batch_siz
         "augment": "shift-flip"}  # fmt: skip
 _MINI_DNN = {"data": "mnist", "model": "mlp", "width": 300, "depth": 30, "batch_size": 256, "epochs": 10,
              "clip_norm": 1.0}  # fmt: skip
-# Found by trial; training/LOG.md has what was tried, and what came of it.
+# Residual layers through which nine directions of a gradient come, as ten classes differ in, for every clipped row:
+# alpha is just below `gpsym.directions.mixing_of_directions`.
+_MIXED_DNN = {"data": "mnist", "model": "mlp", "width": 300, "depth": 30, "alpha": 0.63, "input_scale": "hidden",
+              "batch_size": 256, "epochs": 15, "optimizer": "sgd"}  # fmt: skip
+_MIXED_ROWS = ({"activation": "relu", "lr": 8e-3},
+               {"activation": "shifted-relu", "sparsity": 0.85, "lr": 8e-3},
+               {"activation": "soft-threshold", "sparsity": 0.85, "lr": 1e-2},
+               {"activation": "clipped-relu", "sparsity": 0.85, "slope": 0.8, "lr": 0.12},
+               {"activation": "clipped-soft-threshold", "sparsity": 0.85, "slope": 0.6, "lr": 0.06})  # fmt: skip
+# Rates found by trial; training/LOG.md has what was tried, and what came of it.
 _MINI_RATES = {"relu": 8e-4, "shifted-relu": 5e-4, "soft-threshold": 5e-4, "clipped-relu": 1e-3,
                "clipped-soft-threshold": 2e-4}  # fmt: skip
 _MINI_CNN = {"data": "cifar10", "model": "cnn", "width": 32, "depth": 10, "batch_size": 128, "epochs": 5, "lr": 1e-3,
@@ -75,6 +84,8 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
         "mini-dnn": Preset(
             _MINI_DNN, tuple({**row, "lr": _MINI_RATES[row["activation"]]} for row in _grid((0.85,), (0.8,))), 3
         ),
+        "mixed-dnn": Preset(_MIXED_DNN, _MIXED_ROWS, 3),
+        "mixed-dnn-100": Preset({**_MIXED_DNN, "depth": 100, "alpha": 0.335, "epochs": 10}, _MIXED_ROWS, 3),
         "mini-cnn": Preset(_MINI_CNN, _grid((0.7,), (0.7,)), 1),
     }
 )

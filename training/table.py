@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
@@ -147,7 +148,7 @@ def table_figure(table: list[Row]) -> Figure:
     for number, ((activation, slope, q_star), rows) in enumerate(curves.items()):
         label = activation + ("" if slope is None else f", slope {slope:.3g}")
         axes.errorbar(
-            [row["sparsity"] for row in rows],
+            [_place(row, table) for row in rows],
             [row["test_accuracy"]["mean"] for row in rows],
             [row["test_accuracy"]["sd"] or 0.0 for row in rows],
             label=label + ("" if q_star == 1 else f", $q^*$ {q_star:g}"),
@@ -156,6 +157,14 @@ def table_figure(table: list[Row]) -> Figure:
             linestyle=("-", "--", ":")[number // len(colours) % 3],
             capsize=3,
         )
-    axes.set(xlabel="designed sparsity", ylabel="test accuracy")
+    axes.set(xlabel="designed sparsity (points of one side by side)", ylabel="test accuracy")
     figure.legend(loc="outside right upper", frameon=False, fontsize="small")
     return figure
+
+
+def _place(row: Row, table: list[Row]) -> float:
+    """The sparsity, a little to the side where others have the same, so that points do not hide each other."""
+    places = sorted({other["sparsity"] for other in table})
+    alike = [other for other in table if other["sparsity"] == row["sparsity"]]
+    gap = min((right - left for left, right in pairwise(places)), default=1.0)
+    return row["sparsity"] + min(0.01, gap / 2 / len(alike)) * (alike.index(row) - (len(alike) - 1) / 2)

@@ -6,6 +6,7 @@ from statistics import fmean, stdev
 import pytest
 
 from gpsym import edge_of_chaos
+from gpsym.directions import gradient_directions
 from gpsym.finite_width import finite_width
 from training import table as module
 from training.lock import lock_of
@@ -119,6 +120,25 @@ def test_the_figure_has_a_curve_for_each_activation_and_slope():
     (axes,) = table_figure(rows).axes
     curves = {c.get_label(): c.lines[0].get_xydata().tolist() for c in axes.containers}
     assert curves == {"relu": [[0.5, 0.9]], "clipped-relu, slope 0.7": [[0.6, 0.4], [0.8, pytest.approx(0.2)]]}
+
+
+@pytest.mark.parametrize("name", ["mixed-dnn", "mixed-dnn-100"])
+def test_mixed_networks_let_nine_directions_through_and_few_more(name):
+    for config, *_ in PRESETS[name].runs({}):
+        if config.slope is not None:
+            came = gradient_directions(config.design, width=config.width, depth=config.depth, alpha=config.alpha)
+            assert 9 <= came < 11
+
+
+def test_points_of_one_sparsity_stand_side_by_side():
+    values = {"slope": 1.0, "q_star": 1.0, "test_accuracy": {"mean": 0.9, "sd": 0.1}}
+    names = ("relu", "shifted-relu", "soft-threshold", "identity")
+    sparsities = (0.5, 0.85, 0.85, 0.85)
+    (axes,) = table_figure(
+        [{"activation": a, "sparsity": s, **values} for a, s in zip(names, sparsities, strict=True)]
+    ).axes
+    places = [c.lines[0].get_xdata()[0] for c in axes.containers]
+    assert places == pytest.approx([0.5, 0.84, 0.85, 0.86])
 
 
 @pytest.mark.parametrize(
