@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -76,11 +77,15 @@ def run_table(name: str, output: Path, changes: Mapping[str, Any], train_all: Tr
     output.mkdir(exist_ok=True)
     summaries: dict[Path, Mapping[str, Any]] = {}
     table: list[Row] = []
-    for folder, summary in train_all({folder: config for row in rows for folder, config in row.items()}):
-        summaries[folder] = summary
-        ended = [(row, [summaries[folder] for folder in row if folder in summaries]) for row in rows]
-        table = [_row(next(iter(row.values())), found) for row, found in ended if found]
-        _write(output, table)
+    try:
+        for folder, summary in train_all({folder: config for row in rows for folder, config in row.items()}):
+            summaries[folder] = summary
+            ended = [(row, [summaries[folder] for folder in row if folder in summaries]) for row in rows]
+            table = [_row(next(iter(row.values())), found) for row, found in ended if found]
+            _write(output, table)
+    finally:
+        with suppress(OSError):  # unless nothing came to be in it
+            output.rmdir()
     return table
 
 

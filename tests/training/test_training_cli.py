@@ -240,3 +240,4 @@ def test_an_unknown_table_leaves_no_folder(invoke, tmp_path, monkeypatch):
 )
 def test_bad_workers_of_a_table_are_refused_in_one_line(invoke, tmp_path, arguments, message):
     assert_refused(*invoke("table", "mini-dnn", *arguments, "--output", str(tmp_path / "t")), message)
+    assert not (tmp_path / "t").exists()
