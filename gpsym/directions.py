@@ -109,7 +109,7 @@ def mixing_of_directions(design: CriticalInit, *, width: int, depth: float, dire
     >>> from gpsym import edge_of_chaos
     >>> sparse = edge_of_chaos("crelu", sparsity=0.85, slope=0.8)
     >>> round(mixing_of_directions(sparse, width=300, depth=100, directions=9), 3)
-    0.335
+    0.336
     """
     if not (width >= 1 and depth > 0):
         raise ValueError(f"mixing_of_directions: need width >= 1, depth > 0, got {width}, {depth}; pass such.")

@@ -128,7 +128,8 @@ def test_a_run_whose_worker_is_killed_goes_on_and_those_that_fail_keep_none_from
 
 def test_an_interrupted_table_goes_on(apart, small, one_thread, tmp_path):
     """On this machine, from a folder that is not the checkout; all that Ray has to say is kept to itself."""
-    preset = json.dumps({"common": LONG, "rows": [RELU, CLIPPED], "seeds": 1})
+    longer = {"epochs": 100}  # than it takes to stop
+    preset = json.dumps({"common": LONG | longer, "rows": [RELU, CLIPPED], "seeds": 1})
     command = [sys.executable, str(Path(__file__).with_name("spreading.py")), preset, "table", "small"]
     folder = tmp_path / "t" / "relu-seed0"
     with subprocess.Popen(
@@ -147,7 +148,7 @@ def test_an_interrupted_table_goes_on(apart, small, one_thread, tmp_path):
     assert not (folder / "summary.json").exists()
 
     small(RELU, CLIPPED)
-    assert run_table("small", tmp_path / "t", {}) == run_table("small", tmp_path / "whole", {})
+    assert run_table("small", tmp_path / "t", longer) == run_table("small", tmp_path / "whole", longer)
     assert (folder / "metrics.jsonl").read_text().startswith(rows)
     assert timeless(folder) == timeless(tmp_path / "whole" / folder.name)
 
