@@ -55,7 +55,7 @@ _MINI_DNN = {"data": "mnist", "model": "mlp", "width": 300, "depth": 30, "batch_
 # alpha is just below `gpsym.directions.mixing_of_directions`.
 _MIXED_DNN = {"data": "mnist", "model": "mlp", "width": 300, "depth": 30, "alpha": 0.63, "input_scale": "hidden",
               "batch_size": 256, "epochs": 15, "optimizer": "sgd"}  # fmt: skip
-_MIXED_ROWS = ({"activation": "relu", "lr": 8e-3},
+_MIXED_ROWS = ({"activation": "relu", "lr": 1.6e-2},
                {"activation": "shifted-relu", "sparsity": 0.85, "lr": 8e-3},
                {"activation": "soft-threshold", "sparsity": 0.85, "lr": 1e-2},
                {"activation": "clipped-relu", "sparsity": 0.85, "slope": 0.8, "lr": 0.12},
