@@ -72,12 +72,13 @@ def main(folder: Path, kills: int, seed: int) -> None:
     while len(killed) < kills:
         child = fork(config, run)
         time.sleep(moments.uniform(0, lasts / 3))
-        if os.waitpid(child, os.WNOHANG) != (0, 0):  # it came to its end
+        os.kill(child, signal.SIGKILL)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if status == 0:  # it came to its end before
             assert (run / "summary.json").exists()
             run = folder / f"run-{int(run.name[4:]) + 1}"
             continue
-        os.kill(child, signal.SIGKILL)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+        assert status == -signal.SIGKILL
         names = {path.name for path in run.iterdir()} if run.exists() else set()
         writing = any(name.endswith(".partial") for name in names)
         killed.append({"resumable": "checkpoint.pt" in names, "writing": writing})
