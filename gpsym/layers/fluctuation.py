@@ -53,7 +53,7 @@ from gpsym.layers.residual import require_alpha
 from gpsym.maps import mean
 from gpsym.numeric import evaluate
 
-__all__ = ["Spread", "hermite_coefficients", "largest_mixing", "slope_kurtosis", "slope_series", "spread"]
+__all__ = ["Spread", "hermite_coefficients", "largest_mixing", "slope_series", "spread"]
 
 # Terms of the Hermite series; what is left of E phi'^4, whose coefficients fall like k^(-3/4), counts as one term more.
 _TERMS = 400
@@ -110,14 +110,8 @@ def largest_mixing(design: CriticalInit, *, width: int, depth: int, log_gradient
     return root
 
 
-def slope_kurtosis(design: CriticalInit) -> float:
-    """kappa = E phi'^4 / (E phi'^2)^2 = sigma_w2^2 E phi'^4, which is sigma_w2 for slopes 0 and 1: 2 for ReLU."""
-    slopes = design.phi.derivative().function
-    return design.sigma_w2**2 * float(evaluate(mean(slopes**4), {"q": design.q_star}))
-
-
 def slope_series(design: CriticalInit) -> np.ndarray:
-    """e_k, the Hermite coefficients of sigma_w2 phi'^2 at q*: e_0 = chi_1, sum_k e_k^2 = kappa.
+    """e_k, the Hermite coefficients of sigma_w2 phi'^2 at q*: e_0 = chi_1, sum_k e_k^2 = kappa, 2 for ReLU.
 
     The last stands for all beyond, by their sum of squares.
     """
@@ -174,13 +168,11 @@ class _Series:
 
     d, e   the Hermite coefficients of phi^2 sigma_w2 / q* and of sigma_w2 phi'^2, the last standing for all beyond.
     slope  V'(q*).
-    kappa  `slope_kurtosis`.
     """
 
     d: np.ndarray
     e: np.ndarray
     slope: float
-    kappa: float
 
     def after(self, depth: int, alpha: float) -> tuple[float, float]:
         """n times the variances of x and of log ||g||^2 after so many layers."""
@@ -191,7 +183,8 @@ class _Series:
         x_slope = self.e[2] / math.sqrt(2)
         # Covariances of x and the M_k, and of both with log ||g||^2, in the first hidden layer: he_k are orthonormal.
         xx, xm, gx, gm = 2.0, np.zeros(len(d)), 0.0, np.zeros(len(d))
-        gg = sum(4 * a2 * (1 - a2) * c + 2 * a2**2 * self.kappa for c in self._concentrations(alpha, depth))
+        kappa = self.e @ self.e
+        gg = sum(4 * a2 * (1 - a2) * c + 2 * a2**2 * kappa for c in self._concentrations(alpha, depth))
         for _ in range(depth):
             step_x, step_m = x_slope * xx + e @ xm, x_slope * xm + e
             gg += 2 * a2 * (x_slope * gx + e @ gm) + a2**2 * (x_slope * step_x + e @ step_m)
@@ -219,7 +212,7 @@ def _series(design: CriticalInit) -> _Series:
     if phi.degree > 1 or phi.jumps():
         raise ValueError(f"spread: need a continuous piecewise-linear activation, got {phi.name}.")
     d = _completed(phi**2, design.sigma_w2 / q, q)
-    return _Series(d, slope_series(design), slope=design.slope, kappa=slope_kurtosis(design))
+    return _Series(d, slope_series(design), slope=design.slope)
 
 
 def _require_sizes(name: str, width: int, depth: int) -> int:
