@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -18,9 +18,8 @@ from gpsym import maps
 from gpsym.activation import Activation
 from gpsym.depth_scales import greatest_depth, least_width
 from gpsym.design import CriticalInit, edge_of_chaos
-from gpsym.finite_width import dead_by_depth, excursion_probability, failure_by_depth, require_size
+from gpsym.finite_width import MOST_WIDTH, dead_by_depth, excursion_probability, failure_by_depth, require_size
 from gpsym.formula import TAU, M
-from gpsym.layers.residual import mixing
 from gpsym.numeric import evaluate
 
 __all__ = ["Demand", "largest_slope", "shortfall"]
@@ -28,7 +27,11 @@ __all__ = ["Demand", "largest_slope", "shortfall"]
 _STEPS = 1000
 # Part of the risk that advice uses: the search of whoever follows it need not meet the same slope.
 _KEPT = 0.9
+# Near the slope at which networks of moderate size fail least; advice takes it if wider networks fail less there.
+_MODERATE, _WIDER = 0.6, 4
 _GOLDEN = (math.sqrt(5) - 1) / 2
+_NEAR = 10  # steps of the slope, over which failures next to their minimum hardly change
+_COARSELY = 0.05  # relative precision of a width in advice
 
 
 @dataclass(frozen=True)
@@ -81,9 +84,12 @@ def largest_slope(family: Activation, tau: float | None, q_star: float, demand: 
     """
     slope, design = _steepest(family, tau, q_star, demand)
     if not demand.is_borne_by(design):
+        moderate = edge_of_chaos(family, tau=tau, slope=_MODERATE, q_star=q_star)
+        wider = replace(demand, width=min(_WIDER * demand.width, MOST_WIDTH))
+        near = min((design, moderate), key=wider.failures)
         raise ValueError(
             f"edge_of_chaos: need a slope at which networks fail with at most {demand}, got none for {family.name}: at "
-            f"the best, {slope:g}, {_failure(design, demand)}; {_advice(family, design, demand)}"
+            f"the best, {slope:g}, {_failure(design, demand)}; {_advice(family, near, demand)}"
         )
     return slope
 
@@ -97,7 +103,8 @@ def shortfall(family: Activation, design: CriticalInit, demand: Demand) -> str |
         return None
     return (
         f"edge_of_chaos: need networks that fail with at most {demand}, got a design of {family.name} at slope "
-        f"{design.slope:.4g}: {_failure(design, demand)}; {_advice(family, design, demand)}"
+        f"{design.slope:.4g}: {_failure(design, demand)}; "
+        f"{_advice(family, design, demand, *_lower_slope(family, design, demand))}"
     )
 
 
@@ -134,40 +141,50 @@ def _last(holds: Callable[[int], bool], low: int, high: int) -> int:
     return low
 
 
-def _lowest(f: Callable[[int], tuple[float, float]], low: int, high: int) -> int:
-    """The k in [low, high] with the least f, which falls and then rises: by golden sections."""
-    while high - low > 2:
-        left = high - max(1, round(_GOLDEN * (high - low)))
-        right = max(left + 1, low + round(_GOLDEN * (high - low)))
-        low, high = (low, right) if f(left) < f(right) else (left, high)
-    return min(range(low, high + 1), key=f)
+def _lowest(f: Callable[[int], tuple[float, float]], low: float, high: float) -> int:
+    """The k in [low, high], up to a few, with the least f, which falls and then rises: by golden sections."""
+    while high - low > _NEAR:
+        left, right = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
+        low, high = (low, right) if f(round(left)) < f(round(right)) else (left, high)
+    return round((low + high) / 2)
+
+
+def _dead(design: CriticalInit, demand: Demand) -> float:
+    """P(a gradient of exactly 0), to 1e-4."""
+    return float(dead_by_depth(design, width=demand.width, depth=demand.depth)[-1])
 
 
 def _failure(design: CriticalInit, demand: Demand) -> str:
     """How often networks of the design fail, and by what."""
-    dead = dead_by_depth(design, width=demand.width, depth=demand.depth)[-1]
     return (
-        f"they fail with probability {demand.failures(design)[0]:.2g} (a gradient of exactly 0: {dead:.2g}, a variance "
-        f"beyond {demand.excursion:g} q* or the basin: {demand.excursions(design):.2g})"
+        f"they fail with probability {demand.failures(design)[0]:.2g} (a gradient of exactly 0: "
+        f"{_dead(design, demand):.2g}, a variance beyond {demand.excursion:g} q* or the basin: {demand.excursions(design):.2g})"
     )
 
 
-def _advice(family: Activation, design: CriticalInit, demand: Demand) -> str:
+def _lower_slope(family: Activation, design: CriticalInit, demand: Demand) -> Iterator[str]:
+    """The largest slope that bears the demand, where there is one; a lower one only kills more networks."""
+    if M in family.parameters and _dead(design, demand) <= demand.risk:
+        slope, gentler = _steepest(family, design.tau if TAU in family.parameters else None, design.q_star, demand)
+        if demand.is_borne_by(gentler):
+            yield f"slope {slope:g}"
+
+
+def _advice(family: Activation, design: CriticalInit, demand: Demand, *others: str) -> str:
     """The wishes near this design that bear the demand, each computed."""
-    ways = [*_sizes(design, demand), *_sparsities(family, design, demand)]
-    return f"what would work: {', or '.join(ways)}." if ways else "no width, depth or sparsity would work."
+    ways = [*others, *_sizes(design, demand), *_sparsities(family, design, demand)]
+    return f"what would work: {' or '.join(ways)}." if ways else "no width, depth or lower sparsity would work."
 
 
 def _sizes(design: CriticalInit, demand: Demand) -> Iterator[str]:
-    """The least width and the greatest depth, and the mixing at which residual layers act as so many plain ones."""
+    """The least width, up to a few percent, and the greatest depth."""
     terms = {"risk": _KEPT * demand.risk, "excursion": demand.excursion}
-    width = least_width(design, depth=demand.depth, least=demand.width + 1, **terms)
+    width = least_width(design, depth=demand.depth, least=demand.width + 1, precision=_COARSELY, **terms)
     if width is not None:
         yield f"width {width}"
     depth = greatest_depth(design, width=demand.width, most=demand.depth, **terms)
     if depth:
         yield f"depth {depth}"
-        yield f"residual layers with alpha = {mixing(demand.depth, depth):.3g} at slope {design.slope:.4g}"
 
 
 def _sparsities(family: Activation, design: CriticalInit, demand: Demand) -> Iterator[str]:

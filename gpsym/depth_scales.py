@@ -97,9 +97,17 @@ def greatest_depth(design: CriticalInit, *, width: int, risk: float, excursion: 
 
 
 def least_width(
-    design: CriticalInit, *, depth: int, risk: float, excursion: float = 2.0, least: int = 1
+    design: CriticalInit,
+    *,
+    depth: int,
+    risk: float,
+    excursion: float = 2.0,
+    least: int = 1,
+    precision: float = 0.0,
 ) -> int | None:
     """The least width from `least` to `MOST_WIDTH` at which networks fail with at most this risk; None if none is.
+
+    precision  how much more the answer may be, as a part of it; any answer keeps the risk.
 
     It is found by doubling and halving: the risk falls with the width.
     """
@@ -112,7 +120,7 @@ def least_width(
         if high == MOST_WIDTH:
             return None
         low, high = high, min(2 * high, MOST_WIDTH)
-    while high - low > 1:
+    while high - low > max(1, precision * high):
         middle = (low + high) // 2
         low, high = (low, middle) if safe(middle) else (middle, high)
     return high

@@ -273,7 +273,9 @@ def _demand(width: int | None, depth: int | None, risk: float | None, excursion:
         return Demand(width, depth, **given)
     if given:
         name, value = next(iter(given.items()))
-        raise ValueError(f"edge_of_chaos: need width and depth with {name}, got {name} = {value} alone; pass all three.")
+        raise ValueError(
+            f"edge_of_chaos: need width and depth with {name}, got {name} = {value} alone; pass all three."
+        )
     return None
 
 

@@ -28,7 +28,7 @@ from gpsym.finite_width.chain import (
     quasi_stationary,
     series,
 )
-from gpsym.finite_width.law import units
+from gpsym.finite_width.law import moments, units
 from gpsym.stability import basin
 
 __all__ = [
@@ -97,8 +97,8 @@ class FiniteWidth:
     q_l is the variance of the pre-activations of layer l given layer l - 1, and q_0 that of the first hidden layer.
     An escape is q_l > limit for some 1 <= l <= depth; limit is the upper end of the basin of q_star, None if there is
     none: then nothing escapes.  An excursion is q_l > excursion_limit, which is excursion x q_star or, if less, the
-    fixed point above q_star that ends its basin.  A network is dead if its gradient is exactly 0.  It fails if it has an
-    excursion or is dead; an escape is an excursion, too, unless the basin ends at q_star itself.
+    fixed point above q_star that ends its basin.  A network is dead if its gradient is exactly 0.  It fails if it has
+    an excursion or is dead; an escape is an excursion, too, unless the basin ends at q_star itself.
 
     escape_by_depth      P(q_k > limit for some k <= l), l = 1, ..., depth.
     excursion_by_depth   the same for excursion_limit.
@@ -188,16 +188,16 @@ def excursion_by_depth(
 ) -> Array:
     """`excursion_probability` for the depths 1, ..., depth."""
     require_size(width, depth, excursion)
-    return above_by_depth(design, _limits(design, excursion)[1], width=width, depth=depth, start=start)
+    return above_by_depth(design, _excursion_limit(design, excursion), width=width, depth=depth, start=start)
 
 
 def failure_by_depth(
     design: CriticalInit, *, width: int, depth: int, excursion: float = 2.0, start: Start | None = None
 ) -> Array:
-    """P(an excursion or a gradient of 0 within l layers), l = 1, ..., depth, to 1e-4; arguments as of `finite_width`."""
+    """P(an excursion or a gradient of 0 within l layers), l = 1, ..., depth, to 1e-4; arguments of `finite_width`."""
     require_size(width, depth, excursion)
     law = start or Start((design.q_star,))
-    return _failed(_forward_chain(design, width, law), law, _limits(design, excursion)[1], depth)
+    return _failed(_forward_chain(design, width, law), law, _excursion_limit(design, excursion), depth)
 
 
 def dead_by_depth(design: CriticalInit, *, width: int, depth: int, start: Start | None = None) -> Array:
@@ -249,11 +249,25 @@ def require_size(width: int, depth: int, excursion: float = 2.0) -> None:
         raise ValueError(f"finite_width: need excursion > 1, got {excursion}; 2 means twice q_star.")
 
 
-@lru_cache(maxsize=8)
 def _limits(design: CriticalInit, excursion: float) -> tuple[float | None, float]:
     high = basin(design)[1]
     ends = [excursion * design.q_star, *([high] if high is not None and high > design.q_star else [])]
     return high, min(ends)
+
+
+@lru_cache(maxsize=8)
+def _excursion_limit(design: CriticalInit, excursion: float) -> float:
+    """The second of `_limits`, in floats: sooner than `basin`, which is certain, and good for probabilities to 1e-4."""
+    most = excursion * design.q_star
+    if not design.slope < 1:
+        return most
+    q = design.q_star + (most - design.q_star) * np.geomspace(1e-6, 1, 400)
+    rise = design.sigma_w2 * moments(units(design.phi), q).mean + design.sigma_b2 - q  # V(q) - q
+    above = np.flatnonzero(rise > 0)
+    if not above.size:
+        return most
+    last = max(int(above[0]), 1)
+    return float(np.interp(0.0, rise[last - 1 : last + 1], q[last - 1 : last + 1]))
 
 
 @lru_cache(maxsize=8)
@@ -356,6 +370,7 @@ def _at(found: Chain, law: Start, limit: float | None, excursion_limit: float, d
     dead = 0.0
     if depth * whole.dead_share() > _NEGLIGIBLE:
         dead = float(np.clip(1 - carried(whole.step(living=True), start, depth).sum(), 0, 1))
+        dead = dead if dead > _NEGLIGIBLE else 0.0
     gradient = None
     if inside.gradient and np.interp(law.variances[0], q, inside.gradient.number) >= 1:
         gradient = gradient_moments(inside.gradient, inside.log_steps(limit), inner_start, depth)
