@@ -158,7 +158,8 @@ def _failure(design: CriticalInit, demand: Demand) -> str:
     """How often networks of the design fail, and by what."""
     return (
         f"they fail with probability {demand.failures(design)[0]:.2g} (a gradient of exactly 0: "
-        f"{_dead(design, demand):.2g}, a variance beyond {demand.excursion:g} q* or the basin: {demand.excursions(design):.2g})"
+        f"{_dead(design, demand):.2g}, a variance beyond {demand.excursion:g} q* or the basin: "
+        f"{demand.excursions(design):.2g})"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -88,9 +89,14 @@ def design_of(activation: str, a: float | None, **wishes: Any) -> CriticalInit:
     sentences = [str(warning.message) for warning in caught]
     if design.instability:
         sentences.append(design.instability)
-    for sentence in sentences:
-        click.echo(f"gpsym: warning: {sentence}", err=True)
+    click.get_current_context().call_on_close(lambda: _say(sentences))
     return design
+
+
+def _say(sentences: Sequence[str]) -> None:
+    """Warnings on stderr, a line each; none where the command failed, whose own sentence stands there alone."""
+    for sentence in sentences if sys.exc_info()[0] is None else ():
+        click.echo(f"gpsym: warning: {sentence}", err=True)
 
 
 def excursion_of(excursion: float | None) -> dict[str, float]:
