@@ -99,6 +99,6 @@ def _say(sentences: Sequence[str]) -> None:
         click.echo(f"gpsym: warning: {sentence}", err=True)
 
 
-def excursion_of(excursion: float | None) -> dict[str, float]:
+def excursion_of(excursion: float | None) -> dict[str, Any]:
     """The keyword argument of an --excursion that was given; none leaves the default of what is called."""
     return {} if excursion is None else {"excursion": excursion}

@@ -85,7 +85,7 @@ def test_where_no_slope_keeps_the_risk_each_wish_named_does(wish, named):
         ({"activation": "crelu", "sparsity": 0.95, "slope": 0.7, "width": 64, "depth": 50}, ["width"]),
         ({"activation": "crelu", "sparsity": 0.85, "slope": 0.9, "width": 300, "depth": 100},
          ["slope", "width", "depth", "sparsity"]),
-        ({"activation": "crelu", "tau": 1.0, "m": 3.0, "width": 64, "depth": 10}, ["width"]),
+        ({"activation": "crelu", "tau": 1.0, "m": 3.0, "width": 64, "depth": 10}, ["slope"]),
         ({"activation": "relu-tau", "sparsity": 0.85, "width": 300, "depth": 10}, ["width", "depth"]),
         ({"activation": "relu", "width": 64, "depth": 50}, ["width", "depth"]),
     ],
