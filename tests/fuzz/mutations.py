@@ -106,12 +106,16 @@ _ATOMS = st.sampled_from(
 )
 
 
+_BINARY = ("+", "-", "*", "/", "**", "<", ">=", "==", "!=", "&", "|", " and ", " or ", ",", " if ", "^", "//", "%")
+_CALLS = (
+    "max", "Min", "Abs", "sign", "sqrt", "Heaviside", "Piecewise", "relu", "clip", "exp", "Not", "where", "open",
+)  # fmt: skip
+
+
 def _grown(children: SearchStrategy[str]) -> SearchStrategy[str]:
-    binary = ("+", "-", "*", "/", "**", "<", ">=", "==", "!=", "&", "|", " and ", " or ", ",", " if ", "^", "//", "%")
-    calls = "max Min Abs sign sqrt Heaviside Piecewise relu clip exp Not where open".split()
     return st.one_of(
-        st.tuples(children, st.sampled_from(binary), children).map(lambda t: f"({t[0]}{t[1]}{t[2]})"),
-        st.tuples(st.sampled_from(calls), st.lists(children, min_size=1, max_size=4)).map(
+        st.tuples(children, st.sampled_from(_BINARY), children).map(lambda t: f"({t[0]}{t[1]}{t[2]})"),
+        st.tuples(st.sampled_from(_CALLS), st.lists(children, min_size=1, max_size=4)).map(
             lambda t: f"{t[0]}({', '.join(t[1])})"
         ),
         st.tuples(children, children).map(lambda t: f"Piecewise(({t[0]}, x < {t[1]}), (x, True))"),
