@@ -17,7 +17,6 @@ import click
 import torch
 
 from training.config import RunConfig
-from training.lock import sole_writer
 from training.records import SUMMARY
 from training.trainer import train_or_resume
 
@@ -162,8 +161,7 @@ def _train(config: RunConfig, folder: Path, where: Path) -> dict[str, Any]:
     torch.set_num_threads(1)
     with suppress(OSError):  # relative paths of data are from there; if there is no such folder, they will be missed
         os.chdir(where)
-    with sole_writer(folder):
-        return train_or_resume(config, folder)
+    return train_or_resume(config, folder, wait=True)
 
 
 def _cause(error: RayError, folder: Path) -> Exception:

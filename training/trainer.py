@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -16,10 +18,11 @@ from training import checkpoint, devices, records
 from training.config import RunConfig
 from training.data import Data
 from training.epochs import Epochs
+from training.lock import sole_writer
 from training.records import Records
 from training.start import Start
 
-__all__ = ["RunConfig", "resume", "train", "train_or_resume", "trials"]
+__all__ = ["RunConfig", "require_same", "resume", "train", "train_or_resume", "trials"]
 
 # Fields that say where to run, and change nothing else.
 _PLACE = ("device", "devices", "strategy", "data_dir")
@@ -38,54 +41,96 @@ def train(config: RunConfig, output: Path) -> dict[str, Any]:
     finite ends the run, which is then recorded as diverged.  Until it ends, the folder holds checkpoints as well,
     from which `resume` goes on.
 
-    Raises ValueError for a folder that already holds a run, before anything is written, and if writing fails.
+    Raises ValueError for a folder that already holds a run or files of others or that another process writes, before
+    anything is written, and if writing fails.
     """
-    if not output.parent.is_dir():
-        raise ValueError(f"run: need an existing folder for the run, got {output}; create {output.parent} first.")
-    if output.exists() and not output.is_dir():
-        raise ValueError(f"run: need a folder for the run, got the file {output}; pass another --output.")
-    if devices.is_first_process() and (output / records.CONFIG).exists():
-        raise ValueError(
-            f"run: need a folder without a run, got {output}, which holds one; pass another --output, or --resume."
-        )
-    return _run(config, output)
+    _require_parent(output)
+    with _alone(output, "run"):
+        return _begun(config, output)
 
 
 def resume(output: Path, **changes: Any) -> dict[str, Any]:
     """Go on with the run in the folder from its last checkpoint; returns the summary, at once if it is finished.
 
-    changes  fields of the configuration that say where to run: device, devices, strategy, data_dir.
+    changes  fields of the configuration that say where to run: device, devices, strategy, data_dir; and initializer,
+             whose file is executed and so has to be named again.
 
     On the CPU with one process the files are those of a run without interruption, but for seconds.  A learning rate
     that was still being chosen is chosen again.
 
-    Raises ValueError for a folder without a run, if no checkpoint is whole, and as `train`.
+    Raises ValueError for a folder without a run, if no checkpoint is whole, if the checkpoint belongs to another
+    configuration, if another process writes the folder, and as `train`.
     """
-    config = replace(RunConfig.from_dict(records.read_config(output)), **changes)
-    if (output / records.SUMMARY).exists():
-        checkpoint.discard(output)
-        return records.read_summary(output)
-    return _run(config, output)
+    records.read_config(output)  # a folder without a run gets no lock
+    with _alone(output, "resume"):
+        return _resumed(output, changes)
 
 
-def train_or_resume(config: RunConfig, output: Path) -> dict[str, Any]:
+def train_or_resume(config: RunConfig, output: Path, *, wait: bool = False) -> dict[str, Any]:
     """`resume` if the folder holds a run of this configuration, else `train`: one command however often it is cut off.
+
+    wait  whether to wait for another process that writes the folder, in place of refusing.
 
     Raises ValueError for a folder that holds another run, and as both.
     """
+    _require_parent(output)
+    with _alone(output, "table" if wait else "run", wait=wait):
+        if not (output / records.CONFIG).exists():
+            return _begun(config, output)
+        require_same(config, output)
+        return _resumed(output, {name: getattr(config, name) for name in (*_PLACE, "initializer")})
+
+
+def require_same(config: RunConfig, output: Path) -> None:
+    """Raises ValueError if the folder holds a run of another configuration."""
     if not (output / records.CONFIG).exists():
-        return train(config, output)
-    there = RunConfig.from_dict(records.read_config(output))
+        return
+    there = records.read_config(output).run
     if config.lr is None:
         there = replace(there, lr=None)  # it was chosen
     for field in fields(RunConfig):
         name, old, new = field.name, getattr(there, field.name), getattr(config, field.name)
         if old != new and name not in _PLACE:
             raise ValueError(
-                f"run: need the {name} of the run to resume, {old}, got {new}; leave out --resume and pass another "
+                f"run: need the {name} of the run in {output}, {old}, got {new}; leave out --resume and pass another "
                 "--output for another run."
             )
-    return resume(output, **{name: getattr(config, name) for name in _PLACE})
+
+
+def _alone(output: Path, door: str, *, wait: bool = False) -> AbstractContextManager[None]:
+    """The lock of the folder; one process takes it for all processes of a run."""
+    return sole_writer(output, door, wait=wait) if devices.is_first_process() else nullcontext()
+
+
+def _require_parent(output: Path) -> None:
+    if not output.parent.is_dir():
+        raise ValueError(f"run: need an existing folder for the run, got {output}; create {output.parent} first.")
+    if output.exists() and not output.is_dir():
+        raise ValueError(f"run: need a folder for the run, got the file {output}; pass another --output.")
+
+
+def _begun(config: RunConfig, output: Path) -> dict[str, Any]:
+    if devices.is_first_process():
+        if (output / records.CONFIG).exists():
+            raise ValueError(
+                f"run: need a folder without a run, got {output}, which holds one; pass another --output, or --resume."
+            )
+        records.require_own(output)
+    return _run(config, output)
+
+
+def _resumed(output: Path, changes: Mapping[str, Any]) -> dict[str, Any]:
+    there = records.read_config(output).run
+    if (output / records.SUMMARY).exists():
+        summary = records.read_summary(output)
+        checkpoint.discard(output)
+        return summary
+    if there.initializer and changes.get("initializer") != there.initializer:
+        raise ValueError(
+            f"resume: need the initializer named again, as its code is executed, got {there.initializer} from "
+            f"{records.CONFIG} alone; pass --initializer {there.initializer} if you trust it."
+        )
+    return _run(replace(there, **changes), output)
 
 
 def _run(config: RunConfig, output: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from training.lock import sole_writer
 from training.records import Records
 from training.start import Start
 from training.table import TrainAll
-from training.trainer import train_or_resume, trials
+from training.trainer import require_same, train_or_resume, trials
 
 __all__ = ["in_ensembles"]
 
@@ -51,8 +52,10 @@ def in_ensembles(size: int) -> TrainAll:
 
     def train_all(runs: Runs) -> Iterator[tuple[Path, Mapping[str, Any]]]:
         _require_one_device(runs)
+        for folder, config in runs.items():
+            require_same(config, folder)
         home = next(iter(runs)).parent / "ensemble"
-        with sole_writer(home):
+        with sole_writer(home, "table", wait=True):
             begun = _begun(home, runs)
             left = {}
             for folder, config in runs.items():
@@ -61,7 +64,10 @@ def in_ensembles(size: int) -> TrainAll:
                 elif folder not in begun:
                     left[folder] = config
             for members in [begun] * bool(begun) + _ensembles(left, size):
-                yield from _train(members, home)
+                with ExitStack() as locks:
+                    for folder in members:
+                        locks.enter_context(sole_writer(folder, "table", wait=True))
+                    yield from _train(members, home)
 
     return train_all
 
@@ -86,13 +92,22 @@ def _ensembles(runs: Runs, size: int) -> list[Runs]:
 
 
 def _begun(home: Path, runs: Runs) -> Runs:
-    """The members of the ensemble whose checkpoint is in the folder, none unless all are among the runs."""
+    """The members of the ensemble whose checkpoint is in the folder.
+
+    Raises ValueError if one of them is not among the runs: the checkpoint belongs to another table.
+    """
     state, remark = checkpoint.load(home)
     if remark:
         print(f"checkpoint: {remark}", file=sys.stderr)
     members = state["members"] if state else {}
     found = {home.parent / name: RunConfig.from_dict(values) for name, values in members.items()}
-    return found if all(runs.get(folder) == config for folder, config in found.items()) else {}
+    for folder, config in found.items():
+        if runs.get(folder) != config:
+            raise ValueError(
+                f"table: need a folder without runs of another table, got {home}, whose checkpoint holds "
+                f"{folder.name}; pass another --output, or train that table to its end."
+            )
+    return found
 
 
 def _train(runs: Runs, home: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
