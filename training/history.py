@@ -11,9 +11,15 @@ from torch import Tensor
 
 from training.measure import Measurement
 
-__all__ = ["History", "Row", "row_of"]
+__all__ = ["History", "Row", "is_row", "row_of"]
 
 Row = dict[str, Any]
+
+
+_NAMES = {
+    "epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "test_loss", "test_accuracy",
+    "train_sparsity", "test_sparsity", "layer_variance", "layer_sparsity", "diverged", "seconds",
+}  # fmt: skip
 
 
 @dataclass
@@ -91,6 +97,19 @@ def row_of(
         "diverged": epoch > 0 and not (math.isfinite(loss) and math.isfinite(validation.loss)),
         "seconds": seconds,
     }
+
+
+def is_row(row: Any, epoch: int, layers: int) -> bool:
+    """Whether that is a row of `row_of` for the epoch of a network with so many hidden layers."""
+    if not isinstance(row, dict) or row.keys() - {"layer_gradient_norm"} != _NAMES:
+        return False
+    by_layer = [value for name, value in row.items() if name.startswith("layer_")]
+    numbers = [value for name, value in row.items() if name not in ("epoch", "diverged") and value not in by_layer]
+    return (
+        (type(row["epoch"]), row["epoch"], type(row["diverged"])) == (int, epoch, bool)
+        and all(isinstance(values, tuple) and len(values) == layers for values in by_layer)
+        and all(type(number) is float for number in [*numbers, *(v for values in by_layer for v in values)])
+    )
 
 
 def _rank(row: Row) -> tuple[bool, float, float]:

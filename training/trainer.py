@@ -17,7 +17,7 @@ from tqdm import tqdm
 from training import checkpoint, devices, records
 from training.config import RunConfig
 from training.data import Data
-from training.epochs import Epochs
+from training.epochs import Epochs, is_state, state_like
 from training.lock import sole_writer
 from training.records import Records
 from training.start import Start
@@ -26,6 +26,12 @@ __all__ = ["RunConfig", "require_same", "resume", "train", "train_or_resume", "t
 
 # Fields that say where to run, and change nothing else.
 _PLACE = ("device", "devices", "strategy", "data_dir")
+
+# What may differ between a checkpoint and the run that goes on from it.
+_UNBOUND = (*_PLACE, "initializer", "tensorboard", "checkpoint_every")
+
+# Bytes of a row in a checkpoint for each layer: two numbers of nine bytes, each in three copies at most.
+_BYTES_OF_ROW = 200
 
 # Times the theory's rate: tried for an epoch each when none is given; the validation loss decides.
 RATE_FACTORS = (1 / 4, 1 / 2, 1, 2)
@@ -141,7 +147,7 @@ def _run(config: RunConfig, output: Path) -> dict[str, Any]:
     start = Start.of(config)
     fabric = devices.make_fabric(config)
     fingerprint = start.fingerprint()
-    state, remark = checkpoint.load(output) if devices.is_first_process() else (None, "")
+    state, remark = _saved(start, output) if devices.is_first_process() else (None, "")
     if remark:
         print(f"checkpoint: {remark}", file=sys.stderr)
     fabric.launch()
@@ -149,6 +155,21 @@ def _run(config: RunConfig, output: Path) -> dict[str, Any]:
         return _launched(start, fabric, output, fabric.broadcast(state), fingerprint, started)
     finally:
         devices.close()
+
+
+def _saved(start: Start, output: Path) -> tuple[dict[str, Any] | None, str]:
+    """The state of the folder's checkpoint, checked, and what was wrong."""
+    room = 2**20 + (start.config.epochs + 2) * (start.config.depth + 10) * _BYTES_OF_ROW
+    return checkpoint.load(
+        output, determining(start), lambda: state_like(start), lambda state, like: is_state(state, start, like), room
+    )
+
+
+def determining(start: Start) -> dict[str, Any]:
+    """What determines the run, by which a checkpoint knows it: all but the place, and the shape of the data."""
+    kept = {k: v for k, v in asdict(start.config).items() if k not in _UNBOUND}
+    train = start.data.train
+    return kept | {"examples": len(train), "input_shape": list(train.shape), "classes": start.data.classes}
 
 
 def _launched(
@@ -175,7 +196,7 @@ def _launched(
         epochs.restore(state)
         started -= state["elapsed"]
     files.begin(epochs.history)
-    _finish(epochs, files, started)
+    _finish(epochs, files, started, determining(replace(start, config=replace(start.config, lr=lr))))
     summary = {
         **epochs.history.summary(),
         "lr": lr,
@@ -189,13 +210,13 @@ def _launched(
     return summary
 
 
-def _finish(epochs: Epochs, files: Records, started: float) -> None:
+def _finish(epochs: Epochs, files: Records, started: float, run: dict[str, Any]) -> None:
     """The epochs that are left, with a checkpoint after each, and its row and weights behind that."""
 
     def save() -> None:
         state = epochs.state() | {"elapsed": time.perf_counter() - started}
         if not files.silent:
-            checkpoint.save(files.folder, state)
+            checkpoint.save(files.folder, state, run)
 
     def after_step() -> None:
         every = epochs.config.checkpoint_every

@@ -96,10 +96,7 @@ def _begun(home: Path, runs: Runs) -> Runs:
 
     Raises ValueError if one of them is not among the runs: the checkpoint belongs to another table.
     """
-    state, remark = checkpoint.load(home)
-    if remark:
-        print(f"checkpoint: {remark}", file=sys.stderr)
-    members = state["members"] if state else {}
+    members = checkpoint.run_of(home) or {}
     found = {home.parent / name: RunConfig.from_dict(values) for name, values in members.items()}
     for folder, config in found.items():
         if runs.get(folder) != config:
@@ -123,9 +120,9 @@ def _train(runs: Runs, home: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
 
     names = {folder.name: asdict(config) for folder, config in runs.items()}
     home.mkdir(exist_ok=True)
-    state, _ = checkpoint.load(home)
-    if state and state["members"] != names:
-        state = None
+    state, remark = checkpoint.load(home, names, lambda: _like(starts, fabric, on_device), room=_room(starts))
+    if remark:
+        print(f"checkpoint: {remark}", file=sys.stderr)
     lrs: list[float] = state["lrs"] if state else _learning_rates(starts, fabric, on_device)
     epochs = EnsembleEpochs(starts, fabric, on_device, lrs)
     if state:
@@ -136,7 +133,7 @@ def _train(runs: Runs, home: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
         file.begin(history)
 
     def save() -> None:
-        checkpoint.save(home, {**epochs.state(), "members": names, "lrs": lrs, "elapsed": time.perf_counter() - began})
+        checkpoint.save(home, {**epochs.state(), "lrs": lrs, "elapsed": time.perf_counter() - began}, names)
 
     _finish(epochs, files, save)
     seconds = time.perf_counter() - began
@@ -148,6 +145,19 @@ def _train(runs: Runs, home: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
         yield file.folder, history.summary() | run
     checkpoint.discard(home)
     home.rmdir()
+
+
+def _like(starts: Sequence[Start], fabric: Fabric, on_device: dict[int, Data]) -> dict[str, Any]:
+    """The tensors of a checkpoint of these members, for their names, shapes and types."""
+    state = EnsembleEpochs(starts, fabric, on_device, [1.0] * len(starts)).state()
+    return {name: state[name] for name in ("parameters", "orders", "draws", "alive")}
+
+
+def _room(starts: Sequence[Start]) -> int:
+    """Bytes of a checkpoint beside those: moments and the best weights, and rows of each member."""
+    config = starts[0].config
+    weights = sum(parameter.numel() * 4 + 1024 for parameter in starts[0].network().parameters())
+    return 2**20 + len(starts) * (3 * weights + (config.epochs + 2) * (config.depth + 10) * 200)
 
 
 def _opened(folder: Path, start: Start, lr: float) -> Records:
