@@ -13,6 +13,7 @@ from typing import IO, Any
 import torch
 
 from training import tensors
+from training.interruption import Interrupted
 
 __all__ = ["discard", "load", "run_of", "save", "serialized", "write_durably"]
 
@@ -170,6 +171,9 @@ def _write(path: Path, *parts: bytes) -> Path:
                 file.write(part)
             file.flush()
             os.fsync(file.fileno())
+    except Interrupted:
+        path.unlink(missing_ok=True)
+        raise
     except OSError as error:
         path.unlink(missing_ok=True)
         raise ValueError(

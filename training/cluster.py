@@ -17,6 +17,7 @@ import click
 import torch
 
 from training.config import RunConfig
+from training.interruption import keeping_signals
 from training.records import SUMMARY
 from training.trainer import train_or_resume
 
@@ -84,15 +85,16 @@ def _connection(workers: int, address: str | None) -> Iterator[None]:
     options: dict[str, Any] = {
         "log_to_driver": False, "logging_level": "ERROR", "runtime_env": {"env_vars": variables},
     }  # fmt: skip
-    if address is None:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        ray.init("local", num_cpus=workers, include_dashboard=False, **options)
-    else:
-        _require_answer(address)
-        try:
-            ray.init(address, **options)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise _no_cluster(address, " ".join(str(error).split())) from error
+    with keeping_signals():
+        if address is None:
+            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+            ray.init("local", num_cpus=workers, include_dashboard=False, **options)
+        else:
+            _require_answer(address)
+            try:
+                ray.init(address, **options)
+            except (ConnectionError, RuntimeError, ValueError) as error:
+                raise _no_cluster(address, " ".join(str(error).split())) from error
     try:
         yield
     finally:

@@ -56,8 +56,8 @@ class Epochs:
 
     @property
     def done(self) -> bool:
-        """Whether the last epoch is over, or the loss has diverged."""
-        return len(self.history.rows) > self.config.epochs or self.history.diverged
+        """Whether the last epoch is over, or the loss is not finite."""
+        return len(self.history.rows) > self.config.epochs or self.history.broken
 
     @property
     def steps_done(self) -> int:
@@ -198,7 +198,8 @@ def is_state(state: dict[str, Any], start: Start, like: dict[str, Any]) -> bool:
     rows, config = state.get("rows"), start.config
     steps = math.ceil(len(start.data.train) / (config.batch_size * config.accumulate))
     return (
-        isinstance(rows, list)
+        all(state.get(name) is not None for name in like if name != "moments")
+        and isinstance(rows, list)
         and 1 <= len(rows) <= config.epochs + 1
         and all(is_row(row, number, config.depth) for number, row in enumerate(rows))
         and state.get("best") in rows

@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from errno import ENOENT
 from pathlib import Path
 
 import click
@@ -55,6 +56,8 @@ def sole_writer(folder: Path, door: str, *, wait: bool = False) -> Iterator[None
 
 
 def _acquire(lock: FileLock, folder: Path, door: str, wait: bool) -> None:
+    if not lock_of(folder).parent.is_dir():  # which filelock would make
+        raise FileNotFoundError(ENOENT, os.strerror(ENOENT))
     try:
         lock.acquire(blocking=False)
     except Timeout:

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from gpsym.run_files import read_object
 from training.checkpoint import serialized, write_durably
 from training.config import ConfigSchema, RunConfig
-from training.history import History
+from training.history import LARGEST_LOSS, History
 from training.schema import MOST, STRICT, Domain, checked
 
 __all__ = ["CONFIG", "METRICS", "SUMMARY", "WEIGHTS", "Described", "Records", "read_config", "read_summary",
@@ -120,12 +120,19 @@ class Records:
 
     def end(self, history: History) -> None:
         """Say what there is to say of how the epochs ended."""
-        if history.diverged and not self.silent:
-            tqdm.write(
-                f"run: need a finite loss, got one that is not in epoch {history.rows[-1]['epoch']}, where training "
-                f"ended; the weights of epoch {history.best['epoch']} are kept; try a lower --lr or --clip-norm 1.",
-                file=sys.stderr,
-            )
+        if not history.diverged or self.silent:
+            return
+        row, kept = history.rows[-1], f"the weights of epoch {history.best['epoch']} are kept"
+        need, got = (
+            ("a finite loss", "one that is not")
+            if history.broken
+            else (f"a validation loss <= {LARGEST_LOSS:.0f}", f"{row['validation_loss']:.3g}")
+        )
+        tqdm.write(
+            f"run: need {need}, got {got} in epoch {row['epoch']}, where training ended; {kept}; try a lower --lr or "
+            "--clip-norm 1.",
+            file=sys.stderr,
+        )
 
     def summary(self, fields: dict[str, Any]) -> None:
         """Write summary.json, which ends the run."""

@@ -64,7 +64,8 @@ def run_table(name: str, output: Path, changes: Mapping[str, Any], train_all: Tr
     best epoch.  Beside them stand the probabilities, for a fully connected network at initialization, that a variance
     leaves the basin of q_star, or exceeds twice q_star.
 
-    Raises ValueError for an unknown name, for a folder that holds another table's runs, for changes that no run can have, and as `train_all` and `train_or_resume`.
+    Raises ValueError for an unknown name, for a folder that holds another table's runs, for changes that no run can
+    have, and as `train_all` and `train_or_resume`.
     """
     if name not in PRESETS:
         raise ValueError(f"table: need one of {', '.join(PRESETS)}, got {name}; pass one.")

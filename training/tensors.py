@@ -16,7 +16,9 @@ __all__ = ["fit", "read", "size", "unpickled"]
 # Names that `torch.save` writes for dicts of tensors. torch allows more of them, such as bytearray, which takes as
 # much memory as its argument says.
 _NAMES = ("torch._utils _rebuild_tensor_v2", "collections OrderedDict")
-_STORAGES = tuple(f"torch {kind}Storage" for kind in ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Byte", "Bool"))
+_STORAGES = tuple(
+    f"torch {kind}Storage" for kind in ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Byte", "Bool")
+)
 
 # Bytes of a file beside its tensors: names, shapes, padding.
 _ROOM = 2**20
@@ -58,7 +60,8 @@ def unpickled(file: IO[bytes], most: int, need: str) -> Any:
         file.seek(0)
         return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever a damaged file makes of zipfile, pickle and torch
-        reason = " ".join(str(error).split())[:200]
+        # The words of torch advise to execute the file.
+        reason = str(error)[:200] if isinstance(error, ValueError | zipfile.BadZipFile) else "no tensors"
         raise ValueError(f"{need}, got others ({reason}); train again.") from error
 
 

@@ -44,8 +44,8 @@ def train(config: RunConfig, output: Path) -> dict[str, Any]:
     summary.json into `output`; returns the summary.
 
     The weights reported and kept are those of the epoch with the best validation accuracy.  A loss that is not
-    finite ends the run, which is then recorded as diverged.  Until it ends, the folder holds checkpoints as well,
-    from which `resume` goes on.
+    finite ends the run, which is then recorded as diverged; so is one whose last validation loss exceeds 103.  Until
+    it ends, the folder holds checkpoints as well, from which `resume` goes on.
 
     Raises ValueError for a folder that already holds a run or files of others or that another process writes, before
     anything is written, and if writing fails.
@@ -226,7 +226,7 @@ def _finish(epochs: Epochs, files: Records, started: float, run: dict[str, Any])
     with _bar(epochs, "training") as bar:
         while not epochs.done:
             row = epochs.next(bar, after_step)
-            if not row["diverged"]:
+            if not epochs.history.broken:
                 save()
             files.row(row)
             if not files.silent:

@@ -9,10 +9,10 @@ from gpsym import edge_of_chaos
 from gpsym.directions import gradient_directions
 from gpsym.finite_width import finite_width
 from training import table as module
+from training import trainer
 from training.lock import lock_of
 from training.presets import PRESETS, Preset
 from training.table import run_table, table_figure
-from training.trainer import train_or_resume
 
 # A step a run, on networks of 8 units.
 ONE_STEP = {"data": "digits", "width": 8, "depth": 3, "epochs": 1, "batch_size": 2000, "lr": 1e-3, "device": "cpu"}
@@ -91,9 +91,10 @@ def test_runs_are_trained_under_the_lock_of_their_folder(small, tmp_path, monkey
 
     def watched(config, folder):
         locked.append(lock_of(folder).exists())
-        return train_or_resume(config, folder)
+        return begun(config, folder)
 
-    monkeypatch.setattr(module, "train_or_resume", watched)
+    begun = trainer._begun
+    monkeypatch.setattr(trainer, "_begun", watched)
     run_table("small", tmp_path / "t", {"epochs": 0})
     assert locked == [True] * 4
     assert not list(tmp_path.glob("t/*.lock"))
