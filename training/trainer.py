@@ -141,8 +141,15 @@ def _resumed(output: Path, changes: Mapping[str, Any]) -> dict[str, Any]:
 
 def _run(config: RunConfig, output: Path) -> dict[str, Any]:
     """The run from the folder's checkpoint, or from the start if there is none."""
-    started = time.perf_counter()
     torch.set_flush_denormal(True)  # vanishing gradients would crawl
+    try:
+        return _of_its_own(config, output)
+    finally:
+        torch.set_flush_denormal(False)  # other code of the process expects denormal numbers
+
+
+def _of_its_own(config: RunConfig, output: Path) -> dict[str, Any]:
+    started = time.perf_counter()
     records.require_tensorboard(config)
     start = Start.of(config)
     fabric = devices.make_fabric(config)
