@@ -13,7 +13,6 @@ from typing import IO, Any
 import torch
 
 from training import tensors
-from training.interruption import Interrupted
 
 __all__ = ["discard", "load", "run_of", "save", "serialized", "write_durably"]
 
@@ -171,7 +170,7 @@ def _write(path: Path, *parts: bytes) -> Path:
                 file.write(part)
             file.flush()
             os.fsync(file.fileno())
-    except Interrupted:
+    except KeyboardInterrupt:
         path.unlink(missing_ok=True)
         raise
     except OSError as error:

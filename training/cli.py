@@ -37,7 +37,13 @@ def main() -> None:
     run_command(cli, "python -m training")
 
 
-@click.group()
+class _Interruptible(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        with going_on(lambda: None):
+            return super().invoke(ctx)
+
+
+@click.group(cls=_Interruptible)
 def cli() -> None:
     """Train deep sparse networks from their design at the edge of chaos."""
 

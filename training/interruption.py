@@ -12,6 +12,9 @@ __all__ = ["Interrupted", "ending_by_signals", "going_on", "keeping_signals"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
+# The signals that came while `ending_by_signals` listened.
+_received: list[int] = []
+
 
 class Interrupted(BaseException):
     """A signal that ends the program. No `except Exception` catches it.
@@ -33,7 +36,8 @@ def ending_by_signals(program: str) -> Iterator[None]:
     before = {number: signal.signal(number, _raise) for number in _SIGNALS}
     try:
         yield
-    except Interrupted as end:
+    except (Interrupted, KeyboardInterrupt) as caught:
+        end = caught if isinstance(caught, Interrupted) else Interrupted(_received[-1])
         name = signal.Signals(end.number).name
         print(f"{program}: need to come to the end, got {name}; {end.advice}.", file=sys.stderr)
         sys.exit(128 + end.number)
@@ -44,12 +48,18 @@ def ending_by_signals(program: str) -> Iterator[None]:
 
 @contextmanager
 def going_on(advice: Callable[[], str | None]) -> Iterator[None]:
-    """Say in an interruption of the block how to go on; None leaves what is said already."""
+    """Say in an interruption of the block how to go on; None leaves what is said already.
+
+    Below this block an interruption is a KeyboardInterrupt, the only one that Ray lets through.
+    """
     try:
         yield
-    except Interrupted as end:
+    except (Interrupted, KeyboardInterrupt) as caught:
+        if not _received:  # nobody who would print the advice
+            raise
+        end = caught if isinstance(caught, Interrupted) else Interrupted(_received[-1])
         end.advice = advice() or end.advice
-        raise
+        raise end from None
 
 
 @contextmanager
@@ -66,4 +76,5 @@ def keeping_signals() -> Iterator[None]:
 def _raise(number: int, _frame: Any) -> None:
     for each in _SIGNALS:
         signal.signal(each, signal.SIG_DFL)
-    raise Interrupted(number)
+    _received.append(number)
+    raise KeyboardInterrupt
