@@ -100,10 +100,14 @@ def test_runs_are_trained_under_the_lock_of_their_folder(small, tmp_path, monkey
     assert not list(tmp_path.glob("t/*.lock"))
 
 
-def test_diverged_runs_are_counted(small, tmp_path):
-    """At an absurd rate ReLU's loss overflows; clipped, outputs stay below what weights of 1e25 make of 32 units."""
-    relu, clipped = run_table("small", tmp_path / "t", {"lr": 1e25})
-    assert (relu["diverged"], clipped["diverged"]) == (2, 0)
+def test_diverged_runs_are_counted(tmp_path, monkeypatch):
+    """At an absurd rate ReLU's loss overflows; that of the clipped ReLU stays finite, far out of reach of chance."""
+    relu, clipped = SMALL.rows
+    rows = ({**relu, "lr": 1e25}, {**clipped, "lr": 1e25}, relu)
+    monkeypatch.setattr(module, "PRESETS", {"small": Preset(SMALL.common, rows[:2], 2)})
+    assert [row["diverged"] for row in run_table("small", tmp_path / "wild", {})] == [2, 2]
+    monkeypatch.setattr(module, "PRESETS", {"small": Preset(SMALL.common, rows[2:], 2)})
+    assert [row["diverged"] for row in run_table("small", tmp_path / "calm", {})] == [0]
 
 
 def test_risks_are_those_of_plain_fully_connected_networks_alone(small, tmp_path):
