@@ -211,9 +211,9 @@ def is_state(state: dict[str, Any], start: Start, like: dict[str, Any]) -> bool:
 
 
 def _settings(moments: dict[str, Any] | None) -> list[dict[str, Any]]:
-    """The settings of an optimizer but for its rate, which each step sets."""
+    """The settings of an optimizer but for its rate, which each step sets; pairs as lists, as a restored one has."""
     groups = moments["param_groups"] if moments else []
-    return [{name: value for name, value in group.items() if name != "lr"} for group in groups]
+    return [{k: list(v) if isinstance(v, tuple) else v for k, v in group.items() if k != "lr"} for group in groups]
 
 
 def _compiled(network: nn.Module) -> Any:

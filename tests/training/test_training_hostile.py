@@ -21,7 +21,7 @@ from training.history import LARGEST_LOSS
 from training.lock import lock_of
 from training.predict import predict
 from training.records import METRICS
-from training.trainer import resume, train
+from training.trainer import resume, train, train_or_resume
 
 ROOT = Path(__file__).parents[2]
 
@@ -203,6 +203,24 @@ def forge(path: Path, **changes) -> None:
 def test_a_state_that_was_not_changed_is_taken(unfinished):
     forge(unfinished / "checkpoint.pt")
     assert resume(unfinished)["epochs"] == 2
+
+
+def test_a_run_may_be_interrupted_again_and_again(small_config, tmp_path, monkeypatch):
+    """A checkpoint of a restored optimizer is taken, too."""
+    config, saved, save = small_config(width=8, batch_size=260, checkpoint_every=1), [], checkpoint.save
+
+    def dying(*arguments) -> None:
+        save(*arguments)
+        saved.append(1)
+        if len(saved) % 3 == 0:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save", dying)
+        for _ in range(3):
+            with pytest.raises(KeyboardInterrupt):
+                train_or_resume(config, tmp_path / "run")
+    assert train_or_resume(config, tmp_path / "run")["epochs"] == 2
 
 
 @pytest.mark.parametrize(
