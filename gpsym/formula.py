@@ -144,15 +144,15 @@ def require(name: str, values: Mapping[sp.Symbol, Any], conditions: tuple[sp.Exp
         try:
             found[symbol] = number = exact(value, name)
         except ValueError:
-            raise ValueError(
-                f"{name}: need a finite real {symbol}, got {symbol} = {shown(value)}; pass one."
-            ) from None
+            raise ValueError(f"{name}: need a finite real {symbol}, got {symbol} = {shown(value)}; pass one.") from None
         for declared, broken, bound in (
             (symbol.is_positive, number.is_nonpositive, "> 0"),
             (symbol.is_nonnegative, number.is_negative, ">= 0"),
         ):
             if declared and broken:
-                raise ValueError(f"{name}: need {symbol} {bound}, got {symbol} = {shown(value)}; pass {symbol} {bound}.")
+                raise ValueError(
+                    f"{name}: need {symbol} {bound}, got {symbol} = {shown(value)}; pass {symbol} {bound}."
+                )
     for condition in conditions:
         if condition.subs(found).is_negative:
             given = ", ".join(f"{s} = {shown(values[s])}" for s in values if s in condition.free_symbols)

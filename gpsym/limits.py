@@ -22,6 +22,7 @@ __all__ = [
     "ORDER",
     "TERMS",
     "budget",
+    "length",
     "shown",
     "spend",
 ]
@@ -44,6 +45,11 @@ def shown(value: Any) -> str:
     except ValueError:  # Python writes no integers of thousands of digits
         text = f"{type(value).__name__} of thousands of digits"
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}... ({len(text)} characters)"
+
+
+def length(coefficient: Any) -> int:
+    """The number of terms of an element of a polynomial ring; 1 for other numbers."""
+    return max(len(coefficient), 1) if hasattr(coefficient, "monoms") else 1
 
 
 @dataclass

@@ -21,7 +21,10 @@ from gpsym.limits import BITS, CHARACTERS, DEGREE, TERMS, shown
 __all__ = ["INERT", "as_number", "is_condition", "read", "require_size"]
 
 _NESTING = 50  # of operations, which are worked on by recursion
-_RADICALS = 16  # the product of the indices of all roots in a number: SymPy decides its sign by a polynomial of that degree
+_RADICALS = (
+    16  # the product of the indices of all roots in a number: SymPy decides its sign by a polynomial of that degree
+)
+_BELOW = 12  # terms of a denominator, which SymPy cancels
 
 
 class _Inert(sp.Function):
@@ -127,6 +130,11 @@ def require_size(expression: Any, door: str) -> int:
     if math.prod(power.exp.q for power in numbers) > _RADICALS:
         raise ValueError(
             f"{door}: need roots whose indices multiply to at most {_RADICALS}, got {shown(expression)}; round it."
+        )
+    below = [power for power in expression.atoms(sp.Pow) if power.exp.is_negative and _terms(power) > _BELOW]
+    if below:
+        raise ValueError(
+            f"{door}: need denominators of at most {_BELOW} terms, got {shown(1 / below[0])}; give numbers for symbols."
         )
     terms = _terms(expression)
     if terms > 4 * TERMS:
@@ -256,7 +264,7 @@ class _Reader(ast.NodeVisitor):
         if isinstance(node.value, int):
             return self._sized(node, sp.Integer(node.value))
         if isinstance(node.value, float):
-            decimal = Decimal(self._shown(node))
+            decimal = Decimal(str(ast.get_source_segment(self.text, node)))
             if bool(decimal) == bool(node.value) and math.isfinite(node.value):
                 return self._sized(node, sp.Rational(*decimal.as_integer_ratio()))
             raise self._refusal("decimals between 1e-308 and 1e308", node, "write another")
