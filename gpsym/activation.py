@@ -81,7 +81,7 @@ class Activation:
         if not (isinstance(name, str) and re.fullmatch(r"[\w .-]{1,100}", name)):
             raise ValueError(
                 "activation: need a name of up to 100 letters, digits, spaces, dots and hyphens, got "
-                f"{shown(repr(name))}; choose another."
+                f"{shown(name, repr)}; choose another."
             )
         for left, right in pairwise(t):
             if (right - left).is_negative:
@@ -321,7 +321,7 @@ def _entries(values: Any) -> tuple[Any, ...]:
     """The entries of a sequence of numbers or of pieces."""
     if isinstance(values, Iterable) and not isinstance(values, str | bytes | Mapping):
         return tuple(values)
-    raise ValueError(f"activation: need lists of numbers, got {shown(repr(values))}; write one.")
+    raise ValueError(f"activation: need lists of numbers, got {shown(values, repr)}; write one.")
 
 
 def _value(piece: Sequence[sp.Expr], x: sp.Expr) -> sp.Expr:

@@ -92,7 +92,7 @@ class CriticalInit:
         activation.
         """
         if not isinstance(data, Mapping):
-            raise ValueError(f"CriticalInit: need a JSON object, got {shown(repr(data))}; pass what to_dict writes.")
+            raise ValueError(f"CriticalInit: need a JSON object, got {shown(data, repr)}; pass what to_dict writes.")
         require_schema("CriticalInit", dict(data), json_schema())
         numbers = {f.name: data[f.name] for f in dataclasses.fields(cls) if f.name != "phi"}
         if "knots" in data:

@@ -138,9 +138,9 @@ def normal_form(expression: Any) -> sp.Expr:
 def _expression(given: Any) -> sp.Expr:
     if isinstance(given, sp.Expr):
         return given
-    if isinstance(given, numbers.Real) and not isinstance(given, bool):
-        return sp.Float(given) if isinstance(given, float) else exact(given, "equal")
-    raise ValueError(f"equal: need SymPy expressions or numbers, got {shown(repr(given))}; pass such.")
+    if isinstance(given, numbers.Rational) and not isinstance(given, bool):
+        return exact(given, "equal")
+    raise ValueError(f"equal: need SymPy expressions or numbers, got {shown(given, repr)}; pass such.")
 
 
 class _RefusedError(ValueError):

@@ -235,7 +235,8 @@ def _piece_by_piece(operation: Callable[[Any, Any], Any]) -> Callable[[Activatio
         knots = merged(f.knots, g.knots, _at_most)
         if len(knots) > KNOTS:
             raise _Refusal(f"need at most {KNOTS} knots, got more, such as {{}}; write fewer cases.", knots[-1])
-        spend((len(knots) + 1) * (_PIECE + 6 * _terms(f) * _terms(g)))
+        terms = 6 * _terms(f) * _terms(g) if operation is operator.mul else _terms(f) + _terms(g)
+        spend((len(knots) + 1) * (_PIECE + terms))
         pieces = (operation(_piece(f, knots[:k]), _piece(g, knots[:k])).pieces[0] for k in range(len(knots) + 1))
         return _moderate(Activation(knots, pieces))
 

@@ -124,7 +124,7 @@ def _expression(value: Any, door: str) -> Any:
     if isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value):
         ratio = to_rational(value._mpf_) if hasattr(value, "_mpf_") else value.as_integer_ratio()
         return sp.Rational(*map(int, ratio))
-    raise ValueError(f"{door}: need finite real numbers, got {shown(repr(value))}; pass an int, a float or text.")
+    raise ValueError(f"{door}: need finite real numbers, got {shown(value, repr)}; pass an int, a float or text.")
 
 
 def _number(text: str, door: str) -> Any:

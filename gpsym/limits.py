@@ -7,7 +7,7 @@ not timed: an input is answered or refused alike on every machine.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -31,17 +31,17 @@ CHARACTERS = 2000  # of a text
 BITS = 4096  # of a numerator or denominator; those of float64's numbers have at most 1075
 DEGREE = 32  # of a polynomial piece
 KNOTS = 64
-TERMS = 256  # of a coefficient that is a polynomial in parameters
+TERMS = 128  # of a coefficient that is a polynomial in parameters
 ORDER = 64  # of moments, derivatives and Hermite coefficients that are asked for by name
 NAME = 100  # characters of an activation's name
 
 _SHOWN = 80  # characters of a value in a message
 
 
-def shown(value: Any) -> str:
-    """The value as a message shows it: its beginning, if it is long."""
+def shown(value: Any, write: Callable[[Any], str] = str) -> str:
+    """The value as a message shows it, by str or repr: its beginning, if it is long."""
     try:
-        text = str(value)
+        text = write(value)
     except ValueError:  # Python writes no integers of thousands of digits
         text = f"{type(value).__name__} of thousands of digits"
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}... ({len(text)} characters)"

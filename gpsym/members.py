@@ -157,11 +157,13 @@ def member(name: str, **parameters: Any) -> Activation:
     True
     """
     if not isinstance(name, str):
-        raise ValueError(f"activation: need a name, got {shown(repr(name))}; choose from {', '.join(MEMBERS)}.")
+        raise ValueError(f"activation: need a name, got {shown(name, repr)}; choose from {', '.join(MEMBERS)}.")
     spelled = name.replace("_", "-").lower()
     canonical = ALIASES.get(spelled, spelled)
     if canonical not in MEMBERS:
-        raise ValueError(f"activation: unknown name {shown(repr(name))}; choose from {', '.join([*MEMBERS, *ALIASES])}.")
+        raise ValueError(
+            f"activation: unknown name {shown(name, repr)}; choose from {', '.join([*MEMBERS, *ALIASES])}."
+        )
     family = MEMBERS[canonical]()
     accepted = {str(symbol): symbol for symbol in family.parameters}
     given = {key: value for key, value in parameters.items() if value is not None}

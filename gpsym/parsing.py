@@ -311,7 +311,8 @@ class _Reader(ast.NodeVisitor):
     def visit_Call(self, node: ast.Call) -> Any:
         name = node.func.id if isinstance(node.func, ast.Name) else self._shown(node.func)
         if name not in _FUNCTIONS:
-            raise ValueError(f"{self.door}: unknown function {name}; choose from {', '.join(_FUNCTIONS)}.")
+            known = ", ".join(_FUNCTIONS)
+            raise ValueError(f"{self.door}: need a known one, got the unknown function {name}; choose from {known}.")
         if node.keywords or not node.args:
             raise self._refusal("arguments without names", node, f"write {name}(...)")
         if name == "Piecewise":

@@ -46,7 +46,10 @@ def require_schema(door: str, value: Any, schema: Mapping[str, Any]) -> None:
     from jsonschema import Draft202012Validator
     from jsonschema.exceptions import best_match
 
-    error = best_match(Draft202012Validator(schema).iter_errors(value))
+    try:
+        error = best_match(Draft202012Validator(schema).iter_errors(value))
+    except ValueError:  # jsonschema writes values into its messages, and Python no integers of thousands of digits
+        raise ValueError(f"{door}: need numbers of moderate size, got thousands of digits; correct it.") from None
     if error is not None:
         raise ValueError(f"{door}: {_sentence(error)}")
     for place, number in _numbers(value, "the whole"):
@@ -78,11 +81,11 @@ def _sentence(error: Any) -> str:
         return f"need the field {lacking!r}, got {shown(', '.join(came))}; add it."
     if keyword == "additionalProperties":
         unknown = next(name for name in came if name not in error.schema["properties"])
-        return f"need fields of the schema only, got {shown(repr(unknown))}; leave it out."
+        return f"need fields of the schema only, got {shown(unknown, repr)}; leave it out."
     if keyword == "type":
         wanted = " or ".join(_KINDS[kind] for kind in ([wanted] if isinstance(wanted, str) else wanted))
     place = f" for {error.absolute_path[0]!r}" if error.absolute_path else ""
-    return f"need {_WORDS[keyword].format(wanted)}{place}, got {shown(repr(came))}; correct it."
+    return f"need {_WORDS[keyword].format(wanted)}{place}, got {shown(came, repr)}; correct it."
 
 
 def _numbers(value: Any, place: str) -> Iterator[tuple[str, float]]:

@@ -97,8 +97,8 @@ def derive(
     click.echo(text)
 
 
-# Steps of a derivation: a kernel of 12 knots and degree 1 takes half of them, a variance of degree 12 a quarter.
-_STEPS = 300_000
+# Steps of a derivation: a kernel of 12 knots and degree 1 takes most of them.
+_STEPS = 320_000
 
 
 def _bounded(command: str) -> AbstractContextManager[None]:

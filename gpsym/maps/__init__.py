@@ -114,7 +114,7 @@ def derive(activation: Activation, quantity: str, **at: Any) -> Formula:
         if match := re.fullmatch(re.sub(r"_[JKN](?=_|$)", r"_(\\d+)", known), name):
             return function(activation, *(int(digits[:_DIGITS]) for digits in match.groups()))
     raise ValueError(
-        f"derive: unknown quantity {shown(repr(quantity))}; choose from {_spelled(ONE_INPUT)}, {_spelled(TWO_INPUTS)}."
+        f"derive: unknown quantity {shown(quantity, repr)}; choose from {_spelled(ONE_INPUT)}, {_spelled(TWO_INPUTS)}."
     )
 
 

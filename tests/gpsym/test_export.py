@@ -237,6 +237,7 @@ def test_jax_and_keras_themselves(framework, k, texts):
 
 # JSON and its schema
 
+
 @pytest.mark.parametrize("design", DESIGNS, ids=lambda d: d.activation)
 def test_json_is_the_design_and_meets_its_schema(design):
     text = export_text(design, "json")

@@ -39,7 +39,9 @@ def _named(value: tuple[str, str], _folder: Path) -> Sequence[str]:
 _ORDERS = st.sampled_from(("3", "20", "64", "65", "100000", "9" * 2000, "-1", "1e3", "٣"))
 _NAMED = st.tuples(
     st.sampled_from(("crelu", "cst", "relu", "hard-swish", CODE)) | hostile_texts,
-    st.tuples(st.sampled_from(("moment-", "hermite-", "derivative-moment-1-", "")), _ORDERS | hostile_texts).map("".join),
+    st.tuples(st.sampled_from(("moment-", "hermite-", "derivative-moment-1-", "")), _ORDERS | hostile_texts).map(
+        "".join
+    ),
 )
 
 # Sound options of each command; the door puts another number for one of them.
