@@ -276,7 +276,7 @@ def test_the_schema_refuses_what_is_no_design(change, message):
     with pytest.raises(ValueError, match="^design: " + message):
         require_schema("design", data | change, json_schema())
     del data["q_star"]
-    with pytest.raises(ValueError, match="^design: need the field 'q_star', got activation, tau, .*; add it"):
+    with pytest.raises(ValueError, match=r"^design: need the field 'q_star', got activation, tau, .*; add it"):
         require_schema("design", data, json_schema())
 
 

@@ -142,14 +142,14 @@ def test_what_is_of_use_is_answered(text, quantity):
 
 @pytest.mark.parametrize("quantity", ["hermite-500", "moment-100000", "derivative-moment-1-65", "moment-" + "9" * 2000])
 def test_orders_are_bounded(quantity):
-    with pytest.raises(ValueError, match="need an order 0, 1, 2, ..., 64, got"):
+    with pytest.raises(ValueError, match=r"need an order 0, 1, 2, ..., 64, got"):
         maps.derive(member("crelu"), quantity)
 
 
 def test_a_budget_is_spent_by_steps():
     with budget("door", 10, "do less"):
         spend(10)
-        with pytest.raises(ValueError, match="^door: need work of at most 10 steps, got more; do less.$"):
+        with pytest.raises(ValueError, match=r"^door: need work of at most 10 steps, got more; do less.$"):
             spend(1)
     spend(10**9)  # no budget is open
 
