@@ -204,9 +204,9 @@ def _cases(expression: Any, where: Activation) -> Activation:
     return total
 
 
-def _pairs(expression: Any) -> Iterable[tuple[Any, Any]]:
+def _pairs(expression: Any) -> Iterable[Any]:
     """(value, condition) of each case."""
-    if isinstance(expression, sp.Piecewise):
+    if expression.func is sp.Piecewise:
         return [case.args for case in expression.args]
     return zip(expression.args[::2], expression.args[1::2], strict=True)
 
@@ -436,7 +436,8 @@ def _relations(given: Any, symbols: dict[str, sp.Symbol]) -> Iterable[Any]:
     """The relations that hold together by an assumption, as SymPy writes them."""
     if not isinstance(given, str | sp.Basic):
         raise ValueError(f"activation: need assumptions as text or SymPy relations, got {shown(given)}; write one.")
-    waiting, found = [read(given, symbols) if isinstance(given, str) else given], []
+    waiting: list[Any] = [read(given, symbols) if isinstance(given, str) else given]
+    found: list[Any] = []
     while waiting:
         relation = waiting.pop()
         if relation.func in (sp.And, INERT["And"]):

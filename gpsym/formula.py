@@ -113,6 +113,11 @@ def exact(value: Any, door: str = "number") -> sp.Expr:
     return expression
 
 
+def _ratio(value: Any) -> Any:
+    """(numerator, denominator) of a float of Python, numpy or mpmath."""
+    return to_rational(value._mpf_) if hasattr(value, "_mpf_") else value.as_integer_ratio()
+
+
 def _expression(value: Any, door: str) -> Any:
     """The value as a SymPy expression, by its type alone."""
     if isinstance(value, sp.Expr):
@@ -122,8 +127,7 @@ def _expression(value: Any, door: str) -> Any:
     if isinstance(value, numbers.Rational) and not isinstance(value, bool):
         return sp.Rational(int(value.numerator), int(value.denominator))
     if isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value):
-        ratio = to_rational(value._mpf_) if hasattr(value, "_mpf_") else value.as_integer_ratio()
-        return sp.Rational(*map(int, ratio))
+        return sp.Rational(*map(int, _ratio(value)))
     raise ValueError(f"{door}: need finite real numbers, got {shown(value, repr)}; pass an int, a float or text.")
 
 

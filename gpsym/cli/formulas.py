@@ -7,7 +7,6 @@ import math
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from importlib.util import find_spec
-from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -144,8 +143,9 @@ def verify(
     """Check formulas against quadrature of their definitions, and laws; exit 1 if anything is not verified."""
     families = activations_of("verify", activations if activations or expression else [*MEMBERS], expression, assume)
     with _bounded("verify"):  # before anything is printed
-        for family, name in product(families, (*(quantities or maps.QUANTITIES), *(["kernel"] if expression else []))):
-            maps.derive(family, name)
+        for family in families:
+            for name in (*(quantities or maps.QUANTITIES), *(["kernel"] if expression else [])):
+                maps.derive(family, name)
     checks: list[Check] = []
     law_checks: list[LawCheck] = []
     for family in families:

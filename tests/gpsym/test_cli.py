@@ -382,7 +382,11 @@ def test_design_for_a_size(capsys):
     assert fields["slope"] == pytest.approx(round(fields["slope"], 3), abs=1e-15)
     assert fields["excursion_probability"] <= 0.05
     assert fields["escape_probability"] <= fields["excursion_probability"]
-    found, sizes = CriticalInit.from_dict(fields), {"width": 300, "depth": 11}  # ten layers after the first hidden one
+    of_design = {name: fields[name] for name in edge_of_chaos("st", tau=1).to_dict()}
+    found, sizes = (
+        CriticalInit.from_dict(of_design),
+        {"width": 300, "depth": 11},
+    )  # ten layers after the first hidden one
     assert fields["learning_rate_adam"] == adam_rate(found, **sizes)
     assert fields["learning_rate_sgd"] == sgd_rate(found, **sizes, classes=10)
     stack = {"width": 300, "depth": 10}
