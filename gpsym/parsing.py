@@ -30,6 +30,9 @@ _BELOW = 12  # terms of a denominator, which SymPy cancels
 class _Inert(sp.Function):
     """A function that SymPy keeps as it was written, since its own simplification takes unbounded time."""
 
+    def _sympystr(self, printer: Any) -> str:
+        return f"{type(self).__name__}({', '.join(map(printer.doprint, self.args))})"
+
 
 class _Condition(_Inert):
     """A relation, or a combination of conditions."""

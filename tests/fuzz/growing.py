@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-__all__ = ["GROWING"]
+from hypothesis import strategies as st
+
+__all__ = ["GROWING", "growing_texts"]
 
 
 def _nested(times: int, layer: Callable[[str, int], str], inner: str = "x") -> str:
@@ -110,3 +112,6 @@ _ODD = (
 )  # fmt: skip
 
 GROWING: tuple[str, ...] = (*_NUMBERS, *_POWERS, *_KNOTS, *_NESTED, *_ROOTS, *_ODD)
+
+# By index, since Hypothesis warns of samples whose repr is long.
+growing_texts = st.integers(0, len(GROWING) - 1).map(lambda index: GROWING[index])

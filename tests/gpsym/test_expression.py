@@ -206,6 +206,8 @@ def test_what_is_no_piecewise_polynomial_is_refused(expression, message):
         (["a > 0", "a < 0"], "can hold together, got a < 0"),
         (["0 < a < 1", "a >= 1"], "can hold together, got a >= 1"),
         (["0 < a < 1", "2*a > 1"], r"at most twice, got 2\*a > 1"),
+        (["Heaviside(a)"], r"with <, <=, > or >= .* got Heaviside\(a, 1/2\)"),
+        (["a < 1 or a > 2"], "with <, <=, > or >= .* got Or"),
         ("a > ", "an error at column"),
         ([M < 0], "can hold together, got False"),
     ],

@@ -184,6 +184,7 @@ ADVICE = [
     ("x^2", r"\*\*", "x**2", ()),
     ("max(0, x - a) + max(0, x - b)", r"--assume 'a - b > 0'", "max(0, x - a) + max(0, x - b)", ("a - b > 0",)),
     ("min(max(0, x), a)", r"--assume 'a > 0'", "min(max(0, x), a)", ("a > 0",)),
+    ("Heaviside(x)*sign(x)*sqrt(x)", r"got sqrt\(x\)", "Heaviside(x)*sign(x)", ()),
     ("x/a", "declare its symbols so that it is one, such as positive", "x/a", ("a > 0",)),
     ("Piecewise((x, x > 0))", r"end them with \(value, True\)", "Piecewise((x, x > 0), (0, True))", ()),
     ("Piecewise((1, x > 0 & x < 1), (x, True))", "in parentheses", "Piecewise((1, (x > 0) & (x < 1)), (x, True))", ()),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gpsym import Activation, CriticalInit, edge_of_chaos
 from gpsym.export import export_text
-from tests.fuzz.growing import GROWING
+from tests.fuzz.growing import growing_texts
 from tests.fuzz.harness import Door, Outcome
 from tests.fuzz.mutations import broken_json, hostile_values
 
@@ -53,7 +53,7 @@ def _with_entry(value: tuple[str, Any, Any]) -> str:
     return json.dumps(_BENT | changed)
 
 
-_TEXTS = hostile_values | st.sampled_from(GROWING)
+_TEXTS = hostile_values | growing_texts
 DOORS = (
     Door(
         "design", "design", _read,

@@ -8,13 +8,13 @@ from pathlib import Path
 from hypothesis import strategies as st
 
 from gpsym.cli import cli
-from tests.fuzz.growing import GROWING
+from tests.fuzz.growing import growing_texts
 from tests.fuzz.harness import Door
 from tests.fuzz.mutations import CODE, hostile_texts
 
 __all__ = ["DOORS"]
 
-_TEXTS = hostile_texts | st.sampled_from(GROWING)
+_TEXTS = hostile_texts | growing_texts
 _QUANTITIES = ("variance", "slope", "sparsity", "mean", "moment-3", "hermite-5", "kernel", "ntk", "correlation-rate")
 _ASSUMED = st.lists(
     hostile_texts | st.sampled_from(("tau >= 0", "m > 0", "a < b", "0 < a < 1", "a == 1", "x > 0", "a*b > 1")),
