@@ -26,8 +26,10 @@ import sympy as sp
 from gpsym import maps
 from gpsym.activation import Activation
 from gpsym.formula import SIGMA_W2, TAU, M, Q, exact, require
+from gpsym.limits import shown
 from gpsym.members import MEMBERS, member
 from gpsym.numeric import precise
+from gpsym.schema import json_schema, read_json, require_schema
 
 if TYPE_CHECKING:
     from gpsym.automatic import Demand
@@ -139,32 +141,27 @@ class CriticalInit:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> CriticalInit:
-        """The design that `to_dict` wrote.  Raises ValueError naming a field that is missing or not a number."""
+        """The design that `to_dict` wrote.
+
+        Raises ValueError that names the field where the data do not meet `gpsym.schema.json_schema`, or are no
+        activation.
+        """
         if not isinstance(data, Mapping):
-            raise ValueError(f"CriticalInit: need a JSON object, got {data!r}; pass what to_dict writes.")
-        names = [f.name for f in dataclasses.fields(cls) if f.name != "phi"]
-        missing = [n for n in ("activation", *names, *(["pieces"] if "knots" in data else [])) if n not in data]
-        if missing:
-            raise ValueError(f"CriticalInit: need the field {missing[0]!r}, got {', '.join(data)}; add it.")
-        for n in names:
-            number = isinstance(data[n], int | float) and math.isfinite(data[n])
-            if not (number or (n in ("tau", "m") and data[n] is None)):
-                raise ValueError(f"CriticalInit: need a finite number for {n!r}, got {data[n]!r}; correct it.")
-        for n, bound in (("sigma_w2", "> 0"), ("q_star", "> 0"), ("sigma_b2", ">= 0")):
-            if data[n] < 0 or (bound == "> 0" and data[n] == 0):
-                raise ValueError(f"CriticalInit: need {n} {bound}, got {data[n]}; correct it.")
+            raise ValueError(f"CriticalInit: need a JSON object, got {shown(data, repr)}; pass what to_dict writes.")
+        require_schema("CriticalInit", dict(data), json_schema())
+        numbers = {f.name: data[f.name] for f in dataclasses.fields(cls) if f.name != "phi"}
         if "knots" in data:
             phi = Activation(data["knots"], data["pieces"], name=data["activation"])
         else:
             phi = member(data["activation"], tau=data["tau"], m=data["m"])
         if phi.parameters:
             raise ValueError(f"CriticalInit: need a number for {phi.parameters[0]}, got none; add it.")
-        return cls(phi, **{n: data[n] for n in names})
+        return cls(phi, **numbers)
 
     @classmethod
     def from_json(cls, text: str) -> CriticalInit:
-        """The design that `to_json` wrote."""
-        return cls.from_dict(json.loads(text))
+        """The design that `to_json` wrote.  Raises ValueError as `from_dict` does, and for what is no JSON."""
+        return cls.from_dict(read_json("CriticalInit", text))
 
     def __str__(self) -> str:
         meanings = {
@@ -239,6 +236,9 @@ def edge_of_chaos(
         )
     demand = _demand(width, depth, risk, excursion)
     point = {Q: require("edge_of_chaos", {sp.Symbol("q_star", positive=True): q_star}, ()).popitem()[1]}
+    sparsity, slope, tau, m = (
+        _number(name, value) for name, value in (("sparsity", sparsity), ("slope", slope), ("tau", tau), ("m", m))
+    )
 
     zeros = maps.sparsity(family).expression
     least = float(precise(zeros.subs(TAU, 0), point))
@@ -277,6 +277,13 @@ def _demand(width: int | None, depth: int | None, risk: float | None, excursion:
             f"edge_of_chaos: need width and depth with {name}, got {name} = {value} alone; pass all three."
         )
     return None
+
+
+def _number(name: str, value: Any) -> float | None:
+    """The number as a float, if one is given; NaN is one, which no range holds."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return value
+    return float(require("edge_of_chaos", {sp.Symbol(name, real=True): value}, ()).popitem()[1])
 
 
 @dataclass(frozen=True)
@@ -329,7 +336,7 @@ def _settle(
             f"got {'neither' if given is None else 'both'}; pass one."
         )
     if given is not None:
-        value = float(given)
+        value = given
     elif wish.wanted == wish.least:
         value = 0.0
     else:

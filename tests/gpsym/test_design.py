@@ -259,12 +259,13 @@ def test_a_name_alone_makes_no_member():
     ("change", "message"),
     [
         ({"sigma_w2": math.nan}, "need a finite number for 'sigma_w2'"),
-        ({"q_star": -1.0}, "need q_star > 0"),
+        ({"q_star": -1.0}, "need a number > 0 for 'q_star', got -1.0"),
         ({"m": None}, "need a number for m"),
         ({"knots": ["__import__('os').getpid()"], "pieces": [[], ["0", "1"]]}, "unknown function __import__"),
         ({"knots": ["0"], "pieces": [[], ["__import__('os').getpid()"]]}, "unknown function __import__"),
         ({"knots": ["0"], "pieces": [[]]}, "need one piece more than knots"),
         ({"knots": ["0"]}, "need the field 'pieces'"),
+        ({"activation": 5}, "need a text for 'activation', got 5"),
     ],
 )
 def test_design_files_are_read_and_not_believed(change, message):
