@@ -281,7 +281,7 @@ def test_the_schema_refuses_what_is_no_design(change, message):
 
 
 def test_the_schema_describes_every_field():
-    assert set(json_schema()["properties"]) == {*DESIGNS[5].to_dict()}
+    assert set(json_schema()["properties"]) == {*DESIGNS[5].to_dict(), "stability"}  # `gpsym design --json` adds it
     assert json_schema()["required"] == list(DESIGNS[3].to_dict())
 
 
