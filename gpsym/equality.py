@@ -3,8 +3,8 @@
 Their difference becomes a Laurent polynomial with rational coefficients in generators, reduced by their relations:
 
     symbols, pi            as they are
-    square roots           r^2 = a prime, an irreducible polynomial known to be positive (abs(rho) < 1 is taken for
-                           known), or a product of irreducible ones
+    square roots           r^2 = a prime, an irreducible polynomial of known sign (by default abs(rho) < 1 is taken
+                           for known), or a product of irreducible ones
     denominators           one inverse for each irreducible factor, roots moved to the numerator; one for the whole
                            where it holds other functions
     exponentials           powers of exp(b), b in a basis of the group that all exponents generate: one law for
@@ -35,6 +35,7 @@ What it does not know:
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
 from math import lcm
@@ -61,7 +62,9 @@ from gpsym.laurent import (
 )
 from gpsym.special import BivariateTail, TailMoment, tail
 
-__all__ = ["Different", "Equal", "Undecided", "equal", "normal_form"]
+__all__ = ["Different", "Equal", "Sign", "Undecided", "declared_sign", "equal", "normal_form"]
+
+Sign = Callable[[Any], int]
 
 
 @dataclass(frozen=True)
@@ -84,11 +87,22 @@ class Undecided:
     why: str
 
 
-def equal(left: Any, right: Any = 0) -> Equal | Different | Undecided:
+def declared_sign(expression: Any) -> int:
+    """1 for >= 0 and -1 for <= 0 where SymPy or a symbol named rho, in (-1, 1), says so; 0 where it is not known."""
+    correlations = [symbol for symbol in expression.atoms(sp.Symbol) if str(symbol) == "rho"]
+    positive: list[Any] = [1 + s * rho for rho in correlations for s in (1, -1)]
+    if expression.is_nonnegative or expression in positive:
+        return 1
+    return -1 if expression.is_nonpositive or sp.expand(-expression) in positive else 0
+
+
+def equal(left: Any, right: Any = 0, sign: Sign = declared_sign) -> Equal | Different | Undecided:
     """Whether two closed forms are the same function of their symbols.
 
     left, right  SymPy expressions or exact numbers; symbols are real as far as they do not say otherwise, and those
                  named rho lie in (-1, 1).
+    sign         says of an expression 1 if it is >= 0, -1 if it is <= 0, and 0 if neither is known; roots of products
+                 are taken apart by it.
 
     Raises ValueError for what is no expression.
 
@@ -103,7 +117,7 @@ def equal(left: Any, right: Any = 0) -> Equal | Different | Undecided:
     left, right = _expression(left), _expression(right)
     if left == right and left is not sp.nan:
         return Equal()
-    tower = _Tower()
+    tower = _Tower(sign)
     try:
         zero = not tower.numerator(add(tower.read(left), tower.read(-right)))
     except _RefusedError as refusal:
@@ -115,8 +129,8 @@ def equal(left: Any, right: Any = 0) -> Equal | Different | Undecided:
     return _witness(left, right)
 
 
-def normal_form(expression: Any) -> sp.Expr:
-    """The expression as a quotient in the generators, 0 exactly if its normal form is zero.
+def normal_form(expression: Any, sign: Sign = declared_sign) -> sp.Expr:
+    """The expression as a quotient in the generators, 0 exactly if its normal form is zero; `sign` as in `equal`.
 
     Raises ValueError for what has no exact finite value: floats, infinities, a division by zero.
 
@@ -126,7 +140,7 @@ def normal_form(expression: Any) -> sp.Expr:
     >>> normal_form(sp.exp(rho) * sp.exp(-rho / 2) + sp.exp(rho))
     exp(rho/2) + exp(rho)
     """
-    tower = _Tower()
+    tower = _Tower(sign)
     numerator, denominator = tower.cleared(tower.read(_expression(expression)))
     independent = tower.with_independent_exponentials(numerator)
     return tower.expression(independent) / tower.expression(denominator)
@@ -157,7 +171,8 @@ class _Generator:
 class _Tower:
     """The generators met so far, and what expressions are in them."""
 
-    def __init__(self) -> None:
+    def __init__(self, sign: Sign) -> None:
+        self._sign = sign
         self.unevaluated: set[str] = set()
         self._generators: list[_Generator] = []
         self._places: dict[sp.Expr, int] = {}
@@ -264,7 +279,7 @@ class _Tower:
         (c, above), (d, below) = map(factors, fraction)
         c, result, unknown = c / d, ONE, []
         for f, e in (*above, *((f, -e) for f, e in below)):
-            sign = self._sign(f)
+            sign = self._sign(self.expression(f))
             if sign:
                 c, result = c * sign ** abs(e), product(result, power(self._simple_root(scaled(f, sign)), e))
             else:
@@ -291,12 +306,6 @@ class _Tower:
 
     def _simple_root(self, radicand: Laurent) -> Laurent:
         return self._new(sp.Pow(self.expression(radicand), sp.S.Half, evaluate=False), degree=2, value=radicand)
-
-    def _sign(self, p: Laurent) -> int:
-        """1 or -1 where the sign is known, or 0."""
-        e = self.expression(p)
-        bounds: list[Any] = [1 + s * rho for rho in e.atoms(sp.Symbol) if str(rho) == "rho" for s in (1, -1)]
-        return 1 if e.is_positive or e in bounds else -1 if e.is_negative or sp.expand(-e) in bounds else 0
 
     # Normal forms.
 
