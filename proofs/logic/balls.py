@@ -40,7 +40,8 @@ def _positive_boxes(domain: Domain, expression: Any) -> Iterator[dict[str, Any]]
         if ball > 0:
             yield {**{symbol.name: _ends(interval) for symbol, interval in box}, "value": _outer(ball)}
             continue
-        if ball < 0 or len(waiting) > _MOST_BOXES or depth > _MOST_HALVINGS:
+        middle = image(expression, {symbol: _exact((side.start + side.end) / 2) for symbol, side in box})
+        if not middle > 0 or len(waiting) > _MOST_BOXES or depth > _MOST_HALVINGS:
             raise Open(f"{expression} is {ball} for " + ", ".join(f"{s} in {i}" for s, i in box))
         waiting.extend((half, depth + 1) for half in _halves(box))
 

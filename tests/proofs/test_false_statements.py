@@ -164,7 +164,7 @@ def _changed(last: Step) -> Iterator[Step]:
 @pytest.mark.parametrize("steps", ALL_TRUE)
 def test_changed_statements_that_are_false_are_refused_by_both(steps):
     found = [last for last in _changed(steps[-1]) if is_false(last)]
-    assert len(found) >= 5
+    assert len(found) >= 4
     for last in found:
         moved = [replace(step, domain=last.domain) for step in steps[:-1]]
         for premises in (steps[:-1], moved) if last.domain != steps[-1].domain else (steps[:-1],):
