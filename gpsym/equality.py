@@ -17,8 +17,10 @@ Each rule is an identity of real functions where both sides are real and finite.
 equality there (`Equal`), whatever the generators are.
 
 A nonzero one proves nothing alone: `Different` has a witness, a point at which balls around both sides show that they
-differ; else the answer is `Undecided`.  What jumps (sign, Heaviside, floor, conditions of Piecewise) is taken at a place
-where it jumps only if the distance to that place has normal form zero; if that is not told, nothing is said.  For expressions made of rational functions of symbols, pi,
+differ; else the answer is `Undecided`.  A function that jumps (sign, Heaviside, floor, the conditions of Piecewise) has
+its value at the jump only where the distance to the jump has normal form zero; else nothing is said.
+
+For expressions made of rational functions of symbols, pi,
 square roots, exp, erf, erfc and TailMoment of such functions, equality always means `Equal`, with the exceptions
 below: there the generators are independent.  Square roots of irreducible polynomials and primes are (Kummer);
 exponentials whose exponents are linearly independent over Q modulo constants are (Ax 1971); and erfc's of arguments
@@ -242,7 +244,7 @@ class _Tower:
         return self._new(e)
 
     def _of_normal_arguments(self, e: Any) -> Any:
-        arguments = [self._normal(argument) for argument in e.args]
+        arguments: list[Any] = [self._normal(argument) for argument in e.args]
         if isinstance(e, _JUMPS) and not all(argument.is_Rational for argument in arguments):
             return e.func(*arguments, evaluate=False)  # SymPy rounds what is near a whole number
         try:
@@ -261,8 +263,9 @@ class _Tower:
         return self._opaque(e)
 
     def _holds(self, condition: Any) -> bool | None:
-        if isinstance(condition, Relational) and not self.numerator(self.read(condition.lhs - condition.rhs)):
-            return bool(condition.func(0, 0))
+        if isinstance(condition, Relational):
+            left, right = map(self.read, condition.args)
+            return None if self.numerator(add(left, scaled(right, -1))) else bool(condition.func(0, 0))
         return True if condition == sp.true else None
 
     def _new(self, expression: sp.Expr, **relation: Any) -> Laurent:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any, final
+from typing import Any, cast, final
 
 import sympy as sp
 from flint import arb
@@ -44,6 +44,7 @@ class _Balls:
         return self.known[e]
 
     def _new(self, e: Any) -> arb:
+        arguments: Any = e.args
         match e:
             case sp.sign():
                 return self._step(e.args[0], arb(0))
@@ -56,7 +57,7 @@ class _Balls:
             case sp.frac():
                 return self.of(e.args[0]) - self._floor(e.args[0])
             case sp.Mod():
-                return self.of(e.args[0]) - self.of(e.args[1]) * self._floor(e.args[0] / e.args[1])
+                return self.of(arguments[0]) - self.of(arguments[1]) * self._floor(arguments[0] / arguments[1])
             case sp.Piecewise():
                 return self._piece(e.args)
         if e.func in _SMOOTH:
@@ -65,7 +66,7 @@ class _Balls:
 
     def _image(self, e: Any) -> arb:
         """By `image`, with a symbol for each argument that is no number."""
-        places = {argument: argument if argument.is_Number else sp.Dummy() for argument in e.args}
+        places: dict[Any, Any] = {argument: argument if argument.is_Number else sp.Dummy() for argument in e.args}
         balls = {place: self.of(argument) for argument, place in places.items() if place.is_Symbol}
         try:
             return image(e.func(*(places[argument] for argument in e.args)) if e.args else e, balls)
@@ -101,7 +102,8 @@ class _Balls:
     def _holds(self, condition: Any) -> bool | None:
         """Whether a condition holds; None where it is not seen."""
         if isinstance(condition, Relational):
-            side = self._side(condition.lhs - condition.rhs)
+            left, right = cast("tuple[Any, Any]", condition.args)
+            side = self._side(left - right)
             return None if side is None else bool(condition.func(side, 0))
         if isinstance(condition, (And, Or, Not)):
             inner = [self._holds(argument) for argument in condition.args]

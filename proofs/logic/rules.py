@@ -249,7 +249,7 @@ def _boundary(
 
 
 def _value_at(domain: Domain, expression: Any, variable: sp.Symbol, end: Any) -> Any:
-    """The limit at an end: the value there, where the expression is continuous up to it; at oo what is seen by terms."""
+    """The limit at an end: the value there, where the expression is continuous up to it; at oo as terms show it."""
     interval, rest = _interval(domain, variable), tuple((s, i) for s, i in domain if s != variable)
     value = expression.subs(variable, end)
     if value.has(sp.nan, sp.zoo, sp.oo, -sp.oo):

@@ -268,7 +268,7 @@ def test_outside_the_class_is_undecided(left, right, why):
     assert why in verdict.why
 
 
-# Zeros that are hidden: the first shows in its normal form, the others follow only from theorems that the normal form does not know.
+# Hidden zeros; the normal form sees none of them.
 HIDDEN = sp.sqrt(3 + 2 * sp.sqrt(2)) - 1 - sp.sqrt(2)
 NUMBER = sp.asin(sp.Rational(3, 5)) + sp.asin(sp.Rational(4, 5)) - sp.pi / 2
 FUNCTION = sp.cos(U) ** 2 + sp.sin(U) ** 2 - 1

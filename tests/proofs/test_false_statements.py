@@ -97,7 +97,11 @@ TRUE: dict[str, list[tuple[Step, ...]]] = {
         (by_form("exp(x) - 1", LINE), from_end("exp(x) - x - 1", LINE, "0", "0")),
         (by_form("1", UNIT), from_end("1 - x", UNIT, "1", "0")),
         (by_form("1 + y", PLANE), from_end("x + y*x", PLANE, "0", "0")),
-        (by_form("2*exp(-x**2)/sqrt(pi)", LINE), vanishing("erfc(x)", LINE, "oo"), from_end("erfc(x)", LINE, "oo", "0", (0, 1))),
+        (
+            by_form("2*exp(-x**2)/sqrt(pi)", LINE),
+            vanishing("erfc(x)", LINE, "oo"),
+            from_end("erfc(x)", LINE, "oo", "0", (0, 1)),
+        ),
     ],
     "increasing": [
         crossing("x - 1", "1", LINE),
@@ -118,7 +122,7 @@ TRUE: dict[str, list[tuple[Step, ...]]] = {
     "hump": [
         (*LATE, FAR_FALL, shape("hump", "(x - 2)*exp(-x)", LINE, "oo", "0", (2, 3))),
         (*crossing("2*x - 1", "2", UNIT), shape("hump", "x - x**2", UNIT, "1", "0", (1,))),
-        (by_form("2/x**3", LINE), Step("increasing", "-1/x**2", LINE, (0,), "x"), shape("hump", "-1/x", LINE, "oo", "0", (1,))),
+        (*crossing("-1/x**2", "2/x**3", LINE), shape("hump", "-1/x", LINE, "oo", "0", (1,))),
     ],
     "ridge": [
         (*HILL, FALL, ridge("x*exp(-x)", LINE, "oo", (2, 3))),
@@ -129,7 +133,7 @@ TRUE: dict[str, list[tuple[Step, ...]]] = {
         (boxes("exp(x) + 1", "0", "1", ("19/10", "39/10")),),
         (boxes("sqrt(x) + 1", "1", "4", ("19/10", "31/10")),),
     ],
-}  # fmt: skip
+}
 ALL_TRUE = [pytest.param(steps, id=f"{rule} {k}") for rule, found in TRUE.items() for k, steps in enumerate(found)]
 
 
@@ -182,6 +186,44 @@ def _limits(last: Step) -> Iterator[Step]:
         return
     for limit in sorted({last.data["limit"], "0", "1", "-1", "10", "-10"}):
         yield replace(last, data={**last.data, "limit": limit})
+
+
+# Rules whose data are undefined, and limits on a bounded interval.
+
+OUTSIDE = {
+    "rest": (by_form("2*x - 7", {"x": "(0, 10)"}, "(sqrt(x - 5) + 1)**2 + (sqrt(x - 5) - 1)**2 + 1"),),
+    "factor": (
+        *crossing("x", "1", {"x": "(0, 10)"}),
+        multiple("(2*x - 7)*x", {"x": "(0, 10)"}, "(sqrt(x - 5) + 1)**2 + (sqrt(x - 5) - 1)**2 + 1"),
+    ),
+    "limit": (vanishing("x*exp(1/x**2 - 1/x)", UNIT, "0"),),
+    "leading coefficient": (vanishing("exp(x/(x*y + 1))/x", PLANE, "oo"),),
+    "correlation": (
+        Step("identity", "sqrt(rho**3 + 3*rho**2 - 9*rho + 5) - (1 - rho)*sqrt(rho + 5)", {"rho": "(2, 3)"}),
+    ),
+    "tan": (by_form("tan(x)**2 + 1", {"x": "(0, 3)"}), from_end("tan(x)", {"x": "(0, 3)"}, "0", "0")),
+}
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_rules_outside_their_conditions_are_refused_by_both(name):
+    with pytest.raises(Open):
+        prove_steps(OUTSIDE[name])
+    with pytest.raises(Rejected):
+        check_steps(OUTSIDE[name])
+
+
+@pytest.mark.parametrize("declared", ["negative", "integer", "imaginary", "prime", "infinite", "zero"])
+def test_declarations_that_intervals_do_not_say_are_refused(declared):
+    symbol = sp.Symbol("x", **{declared: True})
+    with pytest.raises(Open, match="declared otherwise than"):
+        prove_steps((by_form("x + 1", LINE),), {"x": symbol})
+
+
+def test_a_name_belongs_to_one_symbol():
+    same = {"x": sp.Symbol("x", real=True), "y": sp.Symbol("x", positive=True)}
+    with pytest.raises(Open, match="one symbol of each name"):
+        prove_steps((by_form("y + 1", {"x": "(-oo, oo)", "y": "(0, oo)"}),), same)
 
 
 # What is false, by numbers.
