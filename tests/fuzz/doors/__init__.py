@@ -1,0 +1,11 @@
+"""The doors by name: a module for each kind of data."""
+
+from __future__ import annotations
+
+from tests.fuzz.harness import Door
+
+__all__ = ["DOORS"]
+
+_ALL: tuple[Door, ...] = ()
+
+DOORS: dict[str, Door] = {door.name: door for door in _ALL}
