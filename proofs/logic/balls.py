@@ -11,6 +11,7 @@ import sympy as sp
 from flint import arb, arb_mat, ctx, fmpq
 
 from gpsym.numeric.balls import image
+from proofs.logic.signs import elementary
 from proofs.logic.statements import Domain, Open, Proof, Statement
 
 __all__ = ["on_boxes", "root", "root_near"]
@@ -25,6 +26,7 @@ def on_boxes(domain: Domain, expression: Any) -> Proof:
 
     Boxes are halved along their relatively longest side until the ball of the expression is positive.
     """
+    _require_boxes(domain, expression)
     with ctx.workprec(_BITS):
         boxes = list(_positive_boxes(domain, expression))
     return Proof(Statement("positive", expression, domain), "on_boxes", (), {"boxes": boxes})
@@ -38,7 +40,8 @@ def _positive_boxes(domain: Domain, expression: Any) -> Iterator[dict[str, Any]]
         if ball > 0:
             yield {**{symbol.name: _ends(interval) for symbol, interval in box}, "value": _outer(ball)}
             continue
-        if ball < 0 or len(waiting) > _MOST_BOXES or depth > _MOST_HALVINGS:
+        middle = image(expression, {symbol: _exact((side.start + side.end) / 2) for symbol, side in box})
+        if not middle > 0 or len(waiting) > _MOST_BOXES or depth > _MOST_HALVINGS:
             raise Open(f"{expression} is {ball} for " + ", ".join(f"{s} in {i}" for s, i in box))
         waiting.extend((half, depth + 1) for half in _halves(box))
 
@@ -59,7 +62,10 @@ def root(domain: Domain, equations: Any, unknowns: Sequence[sp.Symbol], digits: 
     its inside, x - Y f(x) + (1 - Y J)(X - x), has exactly one zero of f there.
     digits  claims besides that each side of the box is at most 10^-digits of its lower end.
     """
+    _require_boxes(domain, *equations)
     box = dict(domain)
+    if not unknowns or len({*unknowns}) != len(unknowns) or len(unknowns) != len(equations) or {*unknowns} - box.keys():
+        raise Open(f"need one equation for each unknown of the box, got {len(equations)} for {unknowns}")
     for symbol in unknowns if digits is not None else ():
         if box[symbol].measure > abs(box[symbol].start) / sp.Integer(10) ** digits:
             raise Open(f"{symbol} in {box[symbol]} has less than {digits} digits")
@@ -95,6 +101,16 @@ def newton(equations: Any, start: Mapping[Any, float]) -> list[fmpq]:
     raise Open(f"Newton's method found no root from {dict(start)}")
 
 
+def _require_boxes(domain: Domain, *expressions: Any) -> None:
+    """Sides are closed and rational, and expressions analytic wherever their balls are finite."""
+    for symbol, side in domain:
+        if side.left_open or side.right_open or not (side.start.is_Rational and side.end.is_Rational):
+            raise Open(f"need a closed interval with rational ends for {symbol}, got {side}")
+    for expression in expressions:
+        if not elementary(expression, domain):
+            raise Open(f"that {expression} is smooth wherever it is defined was not seen")
+
+
 def _around(x: fmpq, digits: int) -> Any:
     """An interval around x of one digit more than asked for."""
     half = abs(x) / fmpq(10) ** (digits + 1)
@@ -105,6 +121,8 @@ def _krawczyk(domain: Domain, equations: Any, unknowns: Sequence[sp.Symbol]) -> 
     wide = {symbol: _ball(interval) for symbol, interval in domain}
     middle = {symbol: ball.mid() for symbol, ball in wide.items()}
     parameters = [symbol for symbol in wide if symbol not in unknowns]
+    if not all(image(equation, wide).is_finite() for equation in equations):
+        return False
     jacobian = sp.Matrix(list(equations)).jacobian(list(unknowns))
     inverse = arb_mat([[entry.mid() for entry in row] for row in _matrix(jacobian, middle).inv().table()])
     box = arb_mat([[wide[symbol] - middle[symbol]] for symbol in unknowns])
