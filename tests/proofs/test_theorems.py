@@ -11,9 +11,9 @@ from gpsym import edge_of_chaos
 from gpsym.formula import TAU, M
 from gpsym.stability import fixed_points
 from proofs.cli import THEOREMS
-from proofs.curvature import SLOPES, SPARSITY, level
+from proofs.curvature import LEVELS, SPARSITY, level
 from proofs.falsehoods import falsehoods
-from proofs.fold import SPARSITIES, fold
+from proofs.fold import FOLDS, fold
 from proofs.logic.refute import Refuted
 from proofs.logic.rules import combination
 from proofs.logic.statements import Open
@@ -128,7 +128,7 @@ def boxes(proof):
     return {symbol: (float(i.start), float(i.end)) for symbol, i in proof.statement.domain}
 
 
-@pytest.mark.parametrize(("name", "sparsity"), [(n, s) for n in CLIPPED for s in SPARSITIES[n]])
+@pytest.mark.parametrize(("name", "sparsity"), [(n, s) for n in CLIPPED for s in FOLDS[n]])
 def test_the_fold_parts_one_fixed_point_from_three(name, sparsity):
     """By scans of the variance map on both sides of the fold."""
     low, high = boxes(fold(name, sparsity))[M]
@@ -138,7 +138,7 @@ def test_the_fold_parts_one_fixed_point_from_three(name, sparsity):
         assert len(fixed_points(edge_of_chaos(name, tau=tau, m=m))) == count
 
 
-@pytest.mark.parametrize(("name", "slope"), [(n, x) for n in CLIPPED for x in SLOPES])
+@pytest.mark.parametrize(("name", "slope"), [(n, x) for n in CLIPPED for x in LEVELS[n]])
 def test_the_curvature_changes_sign_where_it_is_said_to(name, slope):
     low, high = boxes(level(name, slope))[SPARSITY]
     signs = [
