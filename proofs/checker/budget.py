@@ -18,9 +18,9 @@ _left: ContextVar[list[float]] = ContextVar("steps left")
 
 
 @contextmanager
-def allowance(steps: float = STEPS) -> Iterator[None]:
-    """What is done inside takes at most this many steps, or raises Rejected."""
-    token = _left.set([steps])
+def allowance() -> Iterator[None]:
+    """What is done inside takes at most `STEPS` steps, or raises Rejected."""
+    token = _left.set([STEPS])
     try:
         yield
     finally:

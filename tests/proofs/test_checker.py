@@ -4,6 +4,7 @@ import copy
 import json
 import subprocess
 import sys
+import time
 from fractions import Fraction
 
 import pytest
@@ -378,6 +379,55 @@ def test_other_forms(sample, change, why):
     change(changed)
     with pytest.raises(Rejected, match=why):
         check(with_digest(changed))
+
+
+def powers(base, times):
+    return "(" * times + base + ")**64" * times
+
+
+def nested(function, times):
+    return f"{function}(" * times + "m" + ")" * times
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (powers("m + 1", 4), "steps|terms"),
+        (powers("m + tau + 1", 4), "steps|terms"),
+        (powers("m", 5), "need exponents of at most 4096 in terms"),
+        (powers("3*m", 3), "need coefficients of at most 16384 bits|need exponents"),
+        (powers("exp(60000)", 3), "need ends of intervals between"),
+        ("m**65", "need exponents of at most 64"),
+        ("m**(1/65)", "need exponents of at most 64"),
+        (nested("exp", 100), "need at most 40 operations in each other"),
+        (nested("-", 20_000), "need at most 40 operations|cannot read"),
+        (nested("", 20_000), "cannot read"),
+        ("2**" * 5000 + "2", "need at most 40 operations|cannot read"),
+        ("m + " * 20_000 + "m", "need a text of at most 50000 characters"),
+        (" + ".join(f"sqrt({10**9 - k})" for k in range(2000)), "steps"),
+        (" + ".join(f"(m + {k})**(1/63)" for k in range(500)) + " - q", "steps|was not seen"),
+        (" + ".join(f"exp({k}*m) - exp({k}*q)" for k in range(1, 600)), "steps"),
+    ],
+)
+def test_what_is_too_large_is_rejected(sample, text, why, monkeypatch):
+    """Texts that took minutes or all memory, and others of their kinds, with fewer steps for quick tests."""
+    monkeypatch.setattr("proofs.checker.budget.STEPS", 40_000)
+    check(sample)
+    assert_rejected(tampered(sample, "gap", put_data("rest", text), (0,)), why)
+
+
+def test_roots_of_high_order_take_many_steps(sample, monkeypatch):
+    monkeypatch.setattr("proofs.checker.budget.STEPS", 40_000)
+    equation = "(" + " + ".join(f"(x + {k})**(1/63)" for k in range(100)) + ",)"
+    change = {"expression": equation, "variable": "(x,)", "domain": {"x": "[1, 2]"}}
+    assert_rejected(tampered(sample, "root", lambda node: node.update(change)), "need at most 40000 steps")
+
+
+def test_all_steps_take_seconds(sample):
+    changed = tampered(sample, "gap", put_data("rest", powers("m + 1", 4)), (0,))
+    started = time.process_time()
+    assert_rejected(changed, "steps")
+    assert time.process_time() - started < 10
 
 
 @pytest.mark.parametrize(

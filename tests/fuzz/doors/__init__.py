@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from tests.fuzz.doors import certificates
 from tests.fuzz.harness import Door
 
 __all__ = ["DOORS"]
 
-_ALL: tuple[Door, ...] = ()
+_ALL: tuple[Door, ...] = (*certificates.DOORS,)
 
 DOORS: dict[str, Door] = {door.name: door for door in _ALL}
