@@ -134,7 +134,7 @@ def _two_inputs() -> Row:
         "dK/drho = L": sp.diff(closed, RHO) - lhk,
         "K(h, k) = K(k, h)": closed - closed.subs({H: K, K: H}, simultaneous=True),
     }
-    named = {lhk: L, BivariateTail(K, H, RHO): L}
+    named: dict[Any, Any] = {lhk: L, BivariateTail(K, H, RHO): L}
     statements = {label: Statement("zero", e.subs(named), where) for label, e in differences.items()}
     statements |= _at_rho_0(closed.subs(named))
     return Row("ramps of two inputs", "h, k real, -1 < rho < 1", statements, lambda: dict(_proved(statements)))
@@ -143,7 +143,8 @@ def _two_inputs() -> Row:
 def _at_rho_0(closed: Any) -> dict[str, Statement]:
     """L and K where X and Y are independent."""
     plane, line = domain({H: "(-oo, oo)", K: "(-oo, oo)"}), domain({H: "(-oo, oo)"})
-    joint, mean = BivariateTail(H, K, 0), TailMoment(1, H).rewrite(sp.erfc)
+    joint: Any = BivariateTail(H, K, 0)
+    mean: Any = sp.sympify(TailMoment(1, H)).rewrite(sp.erfc)
     kernel = sp.Subs(closed, (RHO, L), (0, joint))
     equations = {
         "d^2 L / dh dk = p(h) p(k) at rho = 0": (plane, sp.Derivative(joint, H, K), density(H, 1) * density(K, 1)),

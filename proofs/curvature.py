@@ -92,7 +92,7 @@ def _row(name: str) -> Row:
         "k increases in r": Statement("positive", sp.diff(R / (2 + R), R), along_r),
     }
     zeros = {
-        f"V''(q*) = 0 at slope {x}": Statement("root", _equations(found, x), _place(name, x), _UNKNOWNS)
+        f"V''(q*) = 0 at slope {x}": Statement("root", _equations(found, x), _place(name, x), sp.Tuple(*_UNKNOWNS))
         for x in LEVELS[name]
     }
 
@@ -142,7 +142,7 @@ def _bends_up() -> Proof:
     return from_end(BEYOND, F, M, sp.S.Zero, combination(BEYOND, sp.diff(F, M), [(TAU + M, rises)]))
 
 
-_UNKNOWNS = sp.Tuple(TAU, M, SPARSITY)
+_UNKNOWNS = (TAU, M, SPARSITY)
 
 
 def _equations(found: Quantities, slope: str) -> sp.Tuple:
@@ -158,7 +158,7 @@ def _place(name: str, slope: str) -> Domain:
 @cache
 def level(name: str, slope: str) -> Proof:
     """Where V''(q*) = 0 at a slope of the table: it rounds to the digits there."""
-    return root(_place(name, slope), _equations(quantities(name), slope), list(_UNKNOWNS))
+    return root(_place(name, slope), _equations(quantities(name), slope), _UNKNOWNS)
 
 
 THEOREM = Theorem(

@@ -81,7 +81,7 @@ def _row(name: str) -> Row:
         "N -> that without a clip as m -> oo": Statement("vanishing", found.excess - unclipped, ABOVE, M, sp.oo),
     }
     folds = {
-        f"the fold at sparsity {s}": Statement("root", _equations(found, s), _place(name, s), _UNKNOWNS)
+        f"the fold at sparsity {s}": Statement("root", _equations(found, s), _place(name, s), sp.Tuple(*_UNKNOWNS))
         for s in FOLDS[name]
     }
 
@@ -123,7 +123,7 @@ def _small() -> Proof:
     )
 
 
-_UNKNOWNS = sp.Tuple(TAU, M, Q, SLOPE)
+_UNKNOWNS = (TAU, M, Q, SLOPE)
 
 
 def _equations(found: Quantities, sparsity: str) -> sp.Tuple:
@@ -144,7 +144,7 @@ def _place(name: str, sparsity: str) -> Domain:
 @cache
 def fold(name: str, sparsity: str) -> Proof:
     """The fold of an activation at a sparsity of the table: it rounds to the digits there."""
-    return root(_place(name, sparsity), _equations(quantities(name), sparsity), list(_UNKNOWNS))
+    return root(_place(name, sparsity), _equations(quantities(name), sparsity), _UNKNOWNS)
 
 
 THEOREM = Theorem(

@@ -9,6 +9,9 @@ from gpsym.cli import main as gpsym
 from gpsym.cli import run
 from proofs.checker import check, digest
 from proofs.cli import CERTIFICATES, THEOREMS, main
+from proofs.curvature import LEVELS
+from proofs.fold import FOLDS
+from proofs.quantities import CLIPPED
 
 
 def status(command, *arguments):
@@ -302,3 +305,12 @@ def test_mirror_roots_are_not_those_of_the_table(tmp_path, capsys):
     check(json.loads((tmp_path / "curvature.json").read_text()))
     assert status(proofs, "check", str(tmp_path / "curvature.json")) == 1
     assert "at slope 0.1, domain, tau is not as the theorem states it" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("table", "column"), [(FOLDS, 3), (LEVELS, 2)], ids=["fold", "curvature"])
+def test_the_readme_prints_the_digits_that_are_proved(table, column):
+    lines = (CERTIFICATES.parent / "README.md").read_text().splitlines()
+    one_sided, two_sided = (table[name] for name in CLIPPED)
+    for x in {*one_sided, *two_sided}:
+        cells = (found[x][column] if x in found else "" for found in (one_sided, two_sided))
+        assert " ".join(f"| {x} | {' | '.join(cells)} |".split()) in {" ".join(line.split()) for line in lines}
