@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal, final
 
@@ -39,7 +39,7 @@ class Statement:
                end of the interval.
     vanishing  it tends to 0 as `variable` tends to `end`, the others fixed.
     root       it is a tuple of equations, with exactly one zero in the box of the tuple `variable`, for all values of
-               the others; each side of that box is at most 10^-end of its lower end, where an end is given.
+               the others.  Where digits are claimed, the box is that of the points that round to them.
 
     Raises Open where two symbols have one name, an interval is none, or a symbol is declared to be what not every
     number of its interval is, such as positive on (-1, 1), or an integer.
@@ -68,13 +68,6 @@ class Statement:
             return sp.Implies(where, sp.Gt(self.expression, 0, evaluate=False))
         rest = () if self.end is None else (self.end,)
         return sp.Implies(where, sp.Function(self.claim)(self.expression, self.variable, *rest), evaluate=False)
-
-    def is_shown_by(self, proved: Statement) -> bool:
-        """Whether they are the same; the box of a root, a result of its proof, is left out of what is claimed."""
-        if self.claim != "root":
-            return self == proved
-        known = tuple((s, i) for s, i in proved.domain if s not in proved.variable)
-        return self == replace(proved, domain=known)
 
     def interval(self, symbol: sp.Symbol) -> Any:
         """The interval of one symbol."""
