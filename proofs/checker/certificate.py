@@ -11,20 +11,21 @@ from proofs.checker import parse
 from proofs.checker.domains import domain
 from proofs.checker.rules import RULES
 from proofs.checker.steps import Statement, Step
-from proofs.checker.trees import Rejected
+from proofs.checker.trees import Rejected, symbols
+from proofs.checker.written import carried_out, require_content
 
 __all__ = ["check", "digest", "read", "statements"]
 
 _KEYS = frozenset({"theorem", "words", "versions", "digest", "proofs", "nodes"})
 _PROOF_KEYS = frozenset({"activation", "domain", "claims"})
-_NODE_KEYS = frozenset({"claim", "expression", "domain", "rule", "premises", "data"})
-_STATEMENT_KEYS = ("claim", "expression", "domain", "variable", "end")
+_NODE_KEYS = frozenset({"claim", "domain", "rule", "premises", "data"})
+_STATEMENT_KEYS = ("claim", "left", "right", "expression", "domain", "variable", "end")
 _CLAIM_KEYS: Mapping[str, tuple[frozenset[str], ...]] = {
-    "zero": (frozenset(),),
-    "positive": (frozenset(),),
-    "crossing": (frozenset({"variable"}),),
-    "vanishing": (frozenset({"variable", "end"}),),
-    "root": (frozenset({"variable"}), frozenset({"variable", "end"})),
+    "equal": (frozenset({"left", "right"}),),
+    "positive": (frozenset({"expression"}),),
+    "crossing": (frozenset({"expression", "variable"}),),
+    "vanishing": (frozenset({"expression", "variable", "end"}),),
+    "root": (frozenset({"expression", "variable"}), frozenset({"expression", "variable", "end"})),
 }
 _MOST_DIGITS = 40  # of a root; our intervals have 48
 
@@ -83,7 +84,12 @@ def check(certificate: Mapping[str, Any]) -> None:
             raise Rejected(f"node {place} ({parse.quoted(rule)}): {error}") from error
         except (RecursionError, OverflowError, MemoryError) as error:
             raise Rejected(f"node {place} ({parse.quoted(rule)}): too large: {type(error).__name__}") from error
-    _require_used(nodes, _claimed(certificate, len(nodes)))
+    claimed = _claimed(certificate, len(nodes))
+    for place in claimed:
+        about = proved[place].expression
+        if about is not None and not symbols(about):
+            raise Rejected(f"node {place} is claimed, and says nothing: it is about a number")
+    _require_used(nodes, claimed)
 
 
 def _proved(node: object, before: Sequence[Statement]) -> Statement:
@@ -112,11 +118,15 @@ def _statement(node: Mapping[str, Any]) -> Statement:
         raise Rejected(f"need one of the claims {', '.join(_CLAIM_KEYS)}, got {parse.quoted(claim)}")
     _require_keys(node, "a node", *(_NODE_KEYS | more for more in _CLAIM_KEYS[claim]))
     intervals = domain(node["domain"])
+    if claim == "equal":
+        left, right = parse.written(node["left"]), parse.written(node["right"])
+        require_content(left, right)
+        return Statement(claim, intervals, sides=(carried_out(left, intervals), carried_out(right, intervals)))
     if claim == "root":
         return Statement(
             claim,
             intervals,
-            equations=parse.equations(node["expression"]),
+            equations=tuple(carried_out(tree, intervals) for tree in parse.equations(node["expression"])),
             unknowns=parse.names(node["variable"]),
             digits=_digits(node["end"]) if "end" in node else None,
         )
@@ -124,7 +134,7 @@ def _statement(node: Mapping[str, Any]) -> Statement:
     if variable is not None and variable not in intervals:
         raise Rejected(f"{variable} has no interval")
     end = parse.expression(node["end"]) if node.get("end", "oo") != "oo" else None
-    return Statement(claim, intervals, parse.expression(node["expression"]), variable, end)
+    return Statement(claim, intervals, carried_out(parse.written(node["expression"]), intervals), variable, end)
 
 
 def _digits(value: object) -> int:

@@ -11,7 +11,7 @@ import sympy as sp
 from flint import arb, arb_mat, ctx, fmpq
 
 from gpsym.numeric.balls import image
-from proofs.logic.statements import Domain, Open, Proof, Statement
+from proofs.logic.statements import Domain, Open, Proof, Statement, carried_out
 
 __all__ = ["on_boxes", "root", "root_near"]
 
@@ -26,7 +26,7 @@ def on_boxes(domain: Domain, expression: Any) -> Proof:
     Boxes are halved along their relatively longest side until the ball of the expression is positive.
     """
     with ctx.workprec(_BITS):
-        boxes = list(_positive_boxes(domain, expression))
+        boxes = list(_positive_boxes(domain, carried_out(expression)))
     return Proof(Statement("positive", expression, domain), "on_boxes", (), {"boxes": boxes})
 
 
@@ -65,7 +65,7 @@ def root(domain: Domain, equations: Any, unknowns: Sequence[sp.Symbol], digits: 
             raise Open(f"{symbol} in {box[symbol]} has less than {digits} digits")
     try:
         with ctx.workprec(_BITS):
-            inside = _krawczyk(domain, equations, unknowns)
+            inside = _krawczyk(domain, list(map(carried_out, equations)), unknowns)
     except ZeroDivisionError:  # the Jacobian is singular
         inside = False
     if not inside:
@@ -82,7 +82,7 @@ def root_near(equations: Any, start: Mapping[Any, float], digits: int) -> Proof:
 
 def newton(equations: Any, start: Mapping[Any, float]) -> list[fmpq]:
     """A zero of the equations near the start, by Newton's method with the exact Jacobian, to about 30 digits."""
-    system, unknowns = sp.Matrix(list(equations)), list(start)
+    system, unknowns = sp.Matrix(list(map(carried_out, equations))), list(start)
     jacobian = system.jacobian(unknowns)
     with ctx.workprec(_BITS):
         x = [arb(number) for number in start.values()]

@@ -14,7 +14,7 @@ import sympy as sp
 
 from gpsym.equality import Equal, equal, normal_form
 from proofs.logic.signs import defined, sign
-from proofs.logic.statements import Claim, Domain, Open, Proof, Statement
+from proofs.logic.statements import Claim, Domain, Open, Proof, Statement, carried_out, equation
 
 __all__ = [
     "combination",
@@ -33,10 +33,16 @@ _NOT_NEGATIVE = frozenset({"+", "0+", "0"})
 _NOT_POSITIVE = frozenset({"-", "0-", "0"})
 
 
-def identity(domain: Domain, expression: Any) -> Proof:
-    """expression = 0, by its normal form."""
-    _require_zero(expression)
-    return _proof(Statement("zero", expression, domain), "identity")
+def identity(domain: Domain, left: Any, right: Any) -> Proof:
+    """left = right, by the normal form of their difference.
+
+    Each side is as it was derived.  Two sides that SymPy takes for the same before anything is carried out, and
+    sides without symbols, say nothing, and are refused.
+    """
+    statement = equation(domain, left, right)
+    _require_content(statement.expression)
+    _require_zero(statement.carried_out)
+    return _proof(statement, "identity")
 
 
 def combination(
@@ -49,7 +55,7 @@ def combination(
 
     rest  by default what is left, factored.
     """
-    left = expression - sp.Add(*(c * premise.expression for c, premise in terms))
+    left = carried_out(expression) - sp.Add(*(c * premise.expression for c, premise in terms))
     shown = sp.factor(normal_form(left)) if rest is None else rest
     _require_zero(left - shown)
     signs = [sign(shown, domain)]
@@ -67,7 +73,7 @@ def combination(
 
 def instance(lemma: Proof, domain: Domain, values: Mapping[sp.Symbol, Any]) -> Proof:
     """A proved statement with expressions of the new domain for its symbols, which lie in their intervals."""
-    if lemma.statement.claim not in ("zero", "positive"):
+    if lemma.statement.claim != "positive":
         raise Open(f"an instance of a statement of {lemma.statement.claim} is not defined")
     for symbol, interval in lemma.statement.domain:
         value = values.get(symbol, symbol)
@@ -75,7 +81,7 @@ def instance(lemma: Proof, domain: Domain, values: Mapping[sp.Symbol, Any]) -> P
             raise Open(f"that {value} is a number everywhere was not seen")
         _require_inside(value, interval, domain)
     expression = lemma.expression.subs(dict(values), simultaneous=True)
-    return _proof(Statement(lemma.statement.claim, expression, domain), "instance", (lemma,), {"values": dict(values)})
+    return _proof(Statement("positive", expression, domain), "instance", (lemma,), {"values": dict(values)})
 
 
 def vanishes(domain: Domain, expression: Any, variable: sp.Symbol, end: Any) -> Proof:
@@ -90,7 +96,7 @@ def vanishes(domain: Domain, expression: Any, variable: sp.Symbol, end: Any) -> 
     interval = dict(domain)[variable]
     if (interval.end if end == sp.oo else interval.start) != end or end in interval:
         raise Open(f"{end} is no open end of {interval}")
-    for term in terms_at(expression, variable, end):
+    for term in terms_at(carried_out(expression), variable, end):
         if not _term_vanishes(term, variable, domain):
             raise Open(f"that {term} vanishes as {variable} -> oo was not seen")
     return _proof(Statement("vanishing", expression, domain, variable, end), "vanishes")
@@ -115,7 +121,7 @@ def from_end(
     if end not in (interval.start, interval.end):
         raise Open(f"{end} is no end of {interval}")
     _require_premise(slope, "positive", domain)
-    _require_zero(direction * sp.diff(expression, variable) - slope.expression)
+    _require_zero(direction * sp.diff(carried_out(expression), variable) - slope.expression)
     premises, data = _boundary(domain, expression, variable, end, boundary, _NOT_NEGATIVE)
     return _proof(
         Statement("positive", expression, domain), "from_end", (slope, *premises), {"variable": variable, **data}
@@ -125,14 +131,14 @@ def from_end(
 def increasing(domain: Domain, expression: Any, variable: sp.Symbol, slope: Proof) -> Proof:
     """expression crosses from - to + along x, because its derivative is > 0."""
     _require_premise(slope, "positive", domain)
-    _require_zero(sp.diff(expression, variable) - slope.expression)
+    _require_zero(sp.diff(carried_out(expression), variable) - slope.expression)
     return _proof(Statement("crossing", expression, domain, variable), "increasing", (slope,))
 
 
 def multiple(domain: Domain, expression: Any, factor: Any, premise: Proof) -> Proof:
     """expression = factor * e crosses from - to + along x, because e does and factor > 0."""
     _require_crossing(premise, domain)
-    _require_zero(expression - factor * premise.expression)
+    _require_zero(carried_out(expression) - factor * premise.expression)
     _require_positive(factor, domain)
     statement = Statement("crossing", expression, domain, premise.statement.variable)
     return _proof(statement, "multiple", (premise,), {"factor": factor})
@@ -144,7 +150,7 @@ def valley(domain: Domain, expression: Any, slope: Proof) -> Proof:
     slope  proves that its derivative crosses from - to +.
     """
     variable = _require_crossing(slope, domain)
-    _require_zero(sp.diff(expression, variable) - slope.expression)
+    _require_zero(sp.diff(carried_out(expression), variable) - slope.expression)
     end = dict(domain)[variable].start
     premises, data = _boundary(domain, expression, variable, end, None, _NOT_POSITIVE)
     return _proof(Statement("crossing", expression, domain, variable), "valley", (slope, *premises), data)
@@ -172,7 +178,8 @@ def ridge(domain: Domain, expression: Any, slope: Proof, boundary: Proof | None 
 
 def _proof(statement: Statement, rule: str, premises: tuple[Proof, ...] = (), data: dict | None = None) -> Proof:
     """What a rule concludes, where the expression is defined."""
-    if not defined(statement.expression, statement.domain):
+    sides = statement.expression.args if statement.claim == "equal" else (statement.expression,)
+    if not all(defined(carried_out(side), statement.domain) for side in sides):
         raise Open(f"that {statement.expression} is defined and smooth everywhere was not seen")
     return Proof(statement, rule, premises, data or {})
 
@@ -189,7 +196,7 @@ def _falling_to(
     domain: Domain, expression: Any, slope: Proof, boundary: Proof | None
 ) -> tuple[sp.Symbol, tuple[Proof, ...], dict]:
     variable = _require_crossing(slope, domain)
-    _require_zero(-sp.diff(expression, variable) - slope.expression)
+    _require_zero(-sp.diff(carried_out(expression), variable) - slope.expression)
     end = dict(domain)[variable].end
     return variable, *_boundary(domain, expression, variable, end, boundary, _NOT_NEGATIVE)
 
@@ -208,7 +215,7 @@ def _boundary(
     """
     rest = tuple((s, i) for s, i in domain if s != variable)
     if boundary is None:
-        value = expression.subs(variable, end)
+        value = carried_out(expression).subs(variable, end)
         if value.has(sp.nan, sp.zoo, sp.oo, -sp.oo):
             raise Open(f"the value at {variable} = {end} is a limit; prove it")
         limit = sp.S.Zero if equal(value) == Equal() else value
@@ -217,7 +224,7 @@ def _boundary(
         _require_premise(boundary, "vanishing", domain)
         if (statement.variable, statement.end) != (variable, end):
             raise Open(f"the limit is one of {statement.variable} -> {statement.end}, not of {variable} -> {end}")
-        limit = normal_form(expression - statement.expression)
+        limit = normal_form(carried_out(expression) - boundary.expression)
         if variable in limit.free_symbols:
             raise Open(f"{limit} still depends on {variable}")
     if end in dict(domain)[variable]:
@@ -268,6 +275,17 @@ def _leading(e: Any, y: sp.Symbol) -> tuple[Any, Any]:
     except sp.PolynomialError as error:
         raise Open(f"how {e} grows was not seen") from error
     return sp.LC(over) / sp.LC(under), sp.Rational(over.degree() - under.degree(), 2)
+
+
+def _require_content(equation: Any) -> None:
+    """The sides differ as they are written, and speak of a symbol; no derivative and no value is idle."""
+    if not equation.free_symbols:
+        raise Open(f"{sp.sstr(equation)} says nothing: both sides are numbers")
+    if equation.lhs - equation.rhs == 0:
+        raise Open(f"{sp.sstr(equation)} says nothing: both sides are the same as they are written")
+    for operation in equation.atoms(sp.Subs, sp.Derivative):
+        if not set(operation.variables) <= carried_out(operation.expr).free_symbols:
+            raise Open(f"{sp.sstr(operation)} says nothing: the expression has not all of {operation.variables}")
 
 
 def _require_zero(expression: Any) -> None:
