@@ -2,7 +2,8 @@
 
 import pytest
 
-from proofs.checker import FORMAT, Rejected, check, digest
+from proofs.checker import Rejected, check
+from tests.proofs.steps import certificate_of
 
 LINE = {"x": "(0, oo)"}
 
@@ -12,22 +13,13 @@ def node(claim, expression, domain, rule, premises=(), data=None, **more):
     return {**fields, "data": data or {}, **more}
 
 
-VERSIONS = {"certificate": FORMAT, "gpsym": "0", "sympy": "0", "python-flint": "0"}
-
-
-def certificate(*nodes, claims=None):
-    proofs = [{"activation": "none", "domain": "", "claims": claims or {"last": len(nodes) - 1}}]
-    content = {"theorem": "t", "words": "w", "versions": VERSIONS, "proofs": proofs, "nodes": list(nodes)}
-    return {**content, "digest": digest(content)}
-
-
 def assert_follows(*nodes):
-    check(certificate(*nodes))
+    check(certificate_of(*nodes))
 
 
 def assert_rejected(*nodes, why):
     with pytest.raises(Rejected, match=rf"(?s)^node {len(nodes) - 1} \('{nodes[-1]['rule']}'\): .*(?:{why})"):
-        check(certificate(*nodes))
+        check(certificate_of(*nodes))
 
 
 def by_form(expression, domain, rest=None):

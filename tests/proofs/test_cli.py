@@ -1,3 +1,4 @@
+import ast
 import json
 import re
 import shutil
@@ -316,7 +317,8 @@ def with_the_next_row(key):
 def with_other_equations(found):
     """Other equations with the same zeros."""
     for node in roots(found).values():
-        node["expression"] = f"(2*({node['expression'][1:].split(', ')[0]}), {node['expression'].split(', ', 1)[1]}"
+        first, *others = map(ast.unparse, ast.parse(node["expression"], mode="eval").body.elts)
+        node["expression"] = f"({', '.join([f'2*({first})', *others])})"
 
 
 @pytest.mark.parametrize("name", ["curvature", "fold"])
