@@ -122,7 +122,7 @@ def _with_half_line(where: Domain) -> Domain:
 
 def _two_inputs() -> Row:
     where = domain({H: "(-oo, oo)", K: "(-oo, oo)", RHO: "(-1, 1)", L: "[0, 1]"})
-    named = {BivariateTail(H, K, RHO): L, BivariateTail(K, H, RHO): L}
+    named: dict[Any, Any] = {BivariateTail(H, K, RHO): L, BivariateTail(K, H, RHO): L}
     closed = maps.kernel(ramp(H), ramp(K)).expression.subs({Q1: 1, Q2: 1}).subs(named)
     statements = {
         "d(dL/dh)/dk = f": (sp.Derivative(_conditional(H, K), K), f(H, K, RHO)),
