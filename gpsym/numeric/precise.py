@@ -56,7 +56,7 @@ def precise(expression: sp.Expr, values: Mapping[sp.Symbol, Any], digits: int = 
 
     The precision starts where no number is absorbed by another, not even in their fourth powers, and grows until two
     evaluations agree, first by 128 bits and then by factors of two: so cancellation costs time and not digits.  Zero is
-    returned where the expression vanishes with the values that are 0, and where 2^16 bits more show nothing else, as
+    returned where the expression vanishes with the values that are 0, and where 2^13 bits more show nothing else, as
     far below float64's range.
     """
     if expression is sp.oo:
@@ -68,7 +68,7 @@ def precise(expression: sp.Expr, values: Mapping[sp.Symbol, Any], digits: int = 
     first = precision = 128 * math.ceil(bits / 128)  # few precisions, for the caches
     zeros = {symbol: number for symbol, number in numbers.items() if number == 0}
     previous = None
-    while precision <= first + 2**16:
+    while precision <= first + 2**13:
         function = at_precision(tuple(numbers), expression, precision)
         value = context(precision).mpf(function(*(to_mpf(n, precision) for n in numbers.values())))
         if value == 0 and expression.subs(zeros) == 0:
