@@ -54,9 +54,9 @@ class SkippingLinear(nn.Linear):
             self.register_parameter(name, copied)
         _lay_by_columns_(self)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x W^T + b."""
-        return self._skipping(x) if self._can_skip(x) else super().forward(x)
+    def forward(self, input: Tensor) -> Tensor:
+        """x W^T + b of the input x."""
+        return self._skipping(input) if self._can_skip(input) else super().forward(input)
 
     def _can_skip(self, x: Tensor) -> bool:
         # The zeros of x have gradients, too.
@@ -165,7 +165,8 @@ def skip_zeros_(model: nn.Module, batch: Any, *, always: bool = False) -> Skippi
         for handle in handles:
             handle.remove()
     zeros = {layer: float((x == 0).double().mean()) for layer, x in inputs.items()}
-    found = [_measured(name, l, inputs[l], zeros[l], always) for l, name in layers.items() if zeros.get(l, 0.0) > 0]
+    sparse = [layer for layer in layers if zeros.get(layer, 0.0) > 0]
+    found = [_measured(layers[layer], layer, inputs[layer], zeros[layer], always) for layer in sparse]
     if not found:
         raise ValueError(f"skip_zeros_: need a linear layer with zeros in its input, got none of {len(layers)}.")
     replaced = {layer.name for layer in found if layer.replaced}

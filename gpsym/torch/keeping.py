@@ -89,7 +89,7 @@ class _Lazy:
 
 @contextmanager
 def unmoved(model: nn.Module) -> Iterator[Kept]:
-    """Modes, buffers and torch's random numbers are as before behind it; after a failure lazy modules are lazy again."""
+    """Modes, buffers and random numbers are as before behind it; after a failure lazy modules are lazy again."""
     kept = Kept(model)
     try:
         yield kept

@@ -147,11 +147,14 @@ def sparsify_(
 
     Returns what was swapped, with the measured fractions of zeros, and what was left.
 
+    With a batch, a copy of the weights is kept until it is done, from which a pass that fails restores them.
+
     Raises ValueError, with all as it was before, for a model without activations to swap; for an activation whose
     output is multiplied with another branch, as in gated MLPs (LLaMA), GLU and squeeze-and-excitation, because the
     design's variances are not those of products; for a normalization before an activation that has no scale, unless
-    q_star = 1; for alpha where there is no such sum, or its skip connection carries the output of an activation; on the
-    meta device, unless neither batch nor weights are wanted; and what `init_` refuses.
+    q_star = 1; for alpha where there is no such sum, or its skip connection carries the output of an activation; for
+    modules of torch.jit and torch.export, and quantized ones; on the meta device, unless neither batch nor weights are
+    wanted; and what `init_` refuses.
 
     >>> from gpsym import edge_of_chaos
     >>> model = nn.Sequential(nn.Linear(8, 500), nn.GELU(), nn.Linear(500, 500), nn.GELU(), nn.Linear(500, 1))
