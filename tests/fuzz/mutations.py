@@ -58,11 +58,13 @@ def broken_json(draw: DrawFn, sample: Any) -> str:
         holder, key = draw(st.sampled_from(places))
         match draw(st.sampled_from(("value", "value", "remove", "add", "swap"))):
             case "value":
-                holder[key] = draw(hostile_values)
+                holder[key] = copy.deepcopy(draw(hostile_values))  # the shapes are shared
             case "remove":
                 del holder[key]
             case "add" if isinstance(holder, dict):
-                holder[draw(st.sampled_from(("extra", "", CODE)))] = draw(hostile_values)
+                holder[draw(st.sampled_from(("extra", "", CODE)))] = copy.deepcopy(
+                    draw(hostile_values)
+                )  # the shapes are shared
             case _:
                 other, place = draw(st.sampled_from(places))
                 holder[key], other[place] = copy.deepcopy(other[place]), copy.deepcopy(holder[key])
