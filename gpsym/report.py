@@ -19,7 +19,7 @@ import sympy as sp
 from gpsym.activation import Activation
 from gpsym.depth_scales import correlation_rate
 from gpsym.design import CriticalInit, edge_of_chaos
-from gpsym.files import write_text
+from gpsym.files import Output, shown
 from gpsym.finite_width import excursion_probability
 from gpsym.formula import M, X
 from gpsym.maps import QUANTITIES
@@ -45,23 +45,32 @@ _WIDTH, _DEPTH, _SPARSITIES = 300, 100, (0.85, 0.9, 0.95)
 _DIGITS, _POINTS = 30, 5
 
 
-def write_report(output: Path, *, run: Path | None = None) -> Path:
-    """The report as `output`/index.html, and its path; the file appears whole or not at all.
+def write_report(output: Path | Output, *, run: Path | None = None) -> Output:
+    """Write the report as index.html, whole or not at all; returns where.
 
-    output  folder for the report, created if its parent exists.
+    output  folder for the report, created if its parent exists; as an `Output`, it may be standard output.
     run     folder of a training run to show on the page, as `gpsym.plot.read_run` takes it.
 
-    Raises ValueError where the parent of `output` is missing or `output` is a file, and for an unusable run;
-    ImportError without Matplotlib.
+    Raises ValueError where the parent of `output` is missing or `output` is a file; where an index.html is there that
+    gpsym did not write; and for an unusable run.  Raises ImportError without Matplotlib.
     """
-    if not output.parent.is_dir():
-        raise ValueError(f"report: need an existing folder for the report, got {output.parent}; create it first.")
-    if output.exists() and not output.is_dir():
-        raise ValueError(f"report: need a folder to write index.html into, got the file {output}; pass a folder.")
-    page = _page(None if run is None else read_run(run))
-    output.mkdir(exist_ok=True)
-    write_text(output / "index.html", page)
-    return output / "index.html"
+    given = output if isinstance(output, Output) else Output(output)
+    folder, page = given.path, given.inside("index.html")
+    if not given.is_stdout and not folder.parent.is_dir():
+        raise ValueError(
+            f"report: need an existing folder for the report, got {shown(folder.parent)}; create it first."
+        )
+    if not given.is_stdout and folder.exists() and not folder.is_dir():
+        raise ValueError(
+            f"report: need a folder to write index.html into, got the file {shown(folder)}; pass a folder."
+        )
+    if folder.is_dir():
+        page.require_free()
+    text = _page(None if run is None else read_run(run))
+    if not given.is_stdout:
+        folder.mkdir(exist_ok=True)
+    page.write_text(text, "html")
+    return page
 
 
 def _display(left: str, right: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+
+from gpsym.reading import open_regular, read_arrays, reading
+from training.images import from_table, read_images, read_parquet
 
 __all__ = ["HUB", "Data", "Split", "load"]
 
@@ -142,32 +144,43 @@ def load(name: str, *, data_dir: str | None = None, seed: int = 0) -> Data:
             f"data: need test inputs of the shape of the training inputs, got {x_test.shape[1:]} and {x.shape[1:]} "
             f"in {name}; correct the data."
         )
+    classes, examples = int(max(y.max(), y_test.max())) + 1, len(y) + len(y_test)
+    if classes > examples:  # each class is an output of the network
+        raise ValueError(
+            f"data: need labels below the number of examples, {examples}, got {classes - 1} in {name}; number the "
+            "classes from 0."
+        )
     order = np.random.default_rng(seed).permutation(len(x))
     held_out = max(1, round(_VALIDATION_FRACTION * len(x)))
     validation, train = order[:held_out], order[held_out:]
-    mean, std = x[train].mean(dtype=np.float64), x[train].std(dtype=np.float64)
-    if not std > 0:
-        raise ValueError(f"data: need inputs that vary, got a standard deviation of {std} in {name}.")
-
-    mean, std = np.float32(mean), np.float32(std)
+    with np.errstate(over="ignore"):
+        mean, std = np.float32(x[train].mean(dtype=np.float64)), np.float32(x[train].std(dtype=np.float64))
+    if not 0 < std < np.inf:
+        raise ValueError(
+            f"data: need inputs that vary, by a standard deviation that float32 holds, got {std} in {name}; scale them."
+        )
 
     def split(inputs: np.ndarray, labels: np.ndarray) -> Split:
         if inputs.dtype != np.uint8:
             inputs = ((inputs - mean) / std).astype(np.float32)
         return Split(torch.from_numpy(inputs), torch.from_numpy(labels.astype(np.int64)), float(mean), float(std))
 
-    classes = int(max(y.max(), y_test.max())) + 1
-    return Data(split(x[train], y[train]), split(x[validation], y[validation]), split(x_test, y_test), classes)
+    data = Data(split(x[train], y[train]), split(x[validation], y[validation]), split(x_test, y_test), classes)
+    if not all(bool(part.inputs.isfinite().all()) for part in (data.train, data.validation, data.test)):
+        raise ValueError(f"data: need inputs that are finite when normalised, got others in {name}; scale them.")
+    return data
 
 
 def _problem(x: np.ndarray, y: np.ndarray) -> str | None:
     """What inputs and labels must be and are not, with what came; None if all is well."""
-    if x.ndim < 2 or x.dtype.kind not in "buif" or not np.isfinite(x).all():
+    if x.ndim < 2 or x.size == 0 or x.dtype.kind not in "buif" or not np.isfinite(x).all():
         return f"finite real inputs of shape (examples, features...), got {x.dtype} of shape {x.shape}"
-    if y.ndim != 1 or y.dtype.kind not in "bui" or (len(y) and y.min() < 0):
+    if y.ndim != 1 or y.dtype.kind not in "bui":
         return f"one label 0, 1, 2, ... per example, got {y.dtype} of shape {y.shape}"
     if len(x) != len(y) or len(x) < 10:
         return f"as many labels as examples, at least 10, got {len(y)} for {len(x)}"
+    if y.min() < 0:
+        return f"labels 0, 1, 2, ..., got {y.min()}"
     return None
 
 
@@ -183,7 +196,7 @@ def _raw(name: str, data_dir: str | None) -> Raw:
         digits: Any = load_digits()
         return _hold_out(digits.data, digits.target)
     if name in HUB:
-        return _from_datasets(*_parquet(name, data_dir))
+        return _parquet(name, data_dir)
     if path.suffix == ".npz" and path.is_file():
         return _npz(path)
     if path.is_dir():
@@ -201,74 +214,47 @@ def _hold_out(x: np.ndarray, y: np.ndarray) -> Raw:
 
 
 def _npz(path: Path) -> Raw:
-    if not zipfile.is_zipfile(path):
-        raise ValueError(f"data: need an archive of numpy.savez, got {path}, which is none; write it with savez.")
-    with np.load(path, allow_pickle=False) as arrays:
-        four = ("x_train", "y_train", "x_test", "y_test")
-        if all(name in arrays for name in four):
-            x, y, x_test, y_test = (arrays[name] for name in four)
-            return x, y, x_test, y_test
-        if "x" in arrays and "y" in arrays:
-            return _hold_out(arrays["x"], arrays["y"])
-        raise ValueError(f"data: need {', '.join(four)} or x, y in {path}, got {', '.join(arrays)}; rename them.")
+    four = ("x_train", "y_train", "x_test", "y_test")
+    with reading("data: need an archive of numpy.savez", path, "write it with savez"), open_regular(path) as file:
+        arrays = read_arrays(file, *four, "x", "y")
+    if all(name in arrays for name in four):
+        x, y, x_test, y_test = (arrays[name] for name in four)
+        return x, y, x_test, y_test
+    if "x" in arrays and "y" in arrays and arrays["x"].ndim and arrays["y"].ndim:
+        return _hold_out(arrays["x"], arrays["y"])
+    got = ", ".join(f"{name} of shape {array.shape}" for name, array in arrays.items()) or "none of them"
+    raise ValueError(f"data: need {', '.join(four)} or x, y in {path}, got {got}; rename them.")
 
 
-def _parquet(name: str, data_dir: str | None):
-    """The Hugging Face data set of this name, from the folder or from the hub, as (train, test)."""
+def _parquet(name: str, data_dir: str | None) -> Raw:
+    """The Hugging Face data set of this name, from the folder or from the hub."""
+    if data_dir is None:
+        return _from_hub(name)
+    files = [Path(data_dir, name, f"{split}.parquet") for split in ("train", "test")]
+    for file in files:
+        if not file.is_file():
+            raise ValueError(f"data: need {file}, got no such file; pass the folder that holds {name}/.")
+    (x, y), (x_test, y_test) = map(read_parquet, files)
+    return x, y, x_test, y_test
+
+
+def _from_hub(name: str) -> Raw:
     import datasets
 
     datasets.disable_progress_bars()
-    if data_dir is None:
-        try:
-            found = datasets.load_dataset(HUB[name])
-        except (OSError, RuntimeError) as error:
-            raise ValueError(
-                f"data: need a copy of {name}, got no answer from the Hugging Face hub ({type(error).__name__}); "
-                f"pass --data-dir FOLDER with {name}/train.parquet and {name}/test.parquet, or use digits."
-            ) from error
-    else:
-        files = {split: Path(data_dir, name, f"{split}.parquet") for split in ("train", "test")}
-        for file in files.values():
-            if not file.is_file():
-                raise ValueError(f"data: need {file}, got no such file; pass the folder that holds {name}/.")
-        found = datasets.load_dataset("parquet", data_files={split: str(file) for split, file in files.items()})
-    return found["train"], found["test"]
+    try:
+        found = datasets.load_dataset(HUB[name])
+    except (OSError, RuntimeError) as error:
+        raise ValueError(
+            f"data: need a copy of {name}, got no answer from the Hugging Face hub ({type(error).__name__}); "
+            f"pass --data-dir FOLDER with {name}/train.parquet and {name}/test.parquet, or use digits."
+        ) from error
+    (x, y), (x_test, y_test) = (from_table(found[split].data.table) for split in ("train", "test"))
+    return x, y, x_test, y_test
 
 
 def _image_folder(path: Path) -> Raw:
-    import datasets
-
-    datasets.disable_progress_bars()
-    found = datasets.load_dataset("imagefolder", data_dir=str(path))
-    if "train" not in found:
-        raise ValueError(
-            f"data: need images in {path}/train or in class folders, got {', '.join(map(str, found))}; add them."
-        )
-    if "test" in found:
-        return _from_datasets(found["train"], found["test"])
-    return _hold_out(*_arrays(found["train"]))
-
-
-def _from_datasets(train, test) -> Raw:
-    return (*_arrays(train), *_arrays(test))
-
-
-def _arrays(split) -> tuple[np.ndarray, np.ndarray]:
-    """Images as (examples, channels, height, width) bytes, and labels, of one Hugging Face split."""
-    import datasets
-
-    column = next((c for c in split.column_names if c in ("image", "img")), None)
-    if column is None:
-        raise ValueError(f"data: need a column image or img, got {', '.join(split.column_names)}; rename it.")
-    images = split.cast_column(column, datasets.Image())
-    pixels = [np.asarray(image) for image in images[column]]
-    if len({p.shape for p in pixels}) > 1:
-        raise ValueError(f"data: need images of one size, got {sorted({p.shape for p in pixels})[:3]}; resize them.")
-    if "label" not in split.column_names:
-        raise ValueError(
-            f"data: need labels, got {', '.join(split.column_names)}; name them label, or sort the images into "
-            "folders, two or more, one for each class."
-        )
-    x = np.stack(pixels)
-    x = x[:, None] if x.ndim == 3 else np.moveaxis(x, -1, 1)
-    return x, np.asarray(images["label"])
+    if (path / "train").is_dir():
+        x, y = read_images(path / "train")
+        return (x, y, *read_images(path / "test")) if (path / "test").is_dir() else _hold_out(x, y)
+    return _hold_out(*read_images(path))

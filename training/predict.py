@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gpsym import CriticalInit
-from gpsym.files import read_array
+from gpsym.reading import read_array
 from gpsym.torch import activation_module
 from training import data, models, records, tensors
 from training.optimisation import input_factor

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -12,6 +14,7 @@ import click
 from gpsym.activation import Activation
 from gpsym.design import CriticalInit, DesignWarning, edge_of_chaos
 from gpsym.expression import parse_activation
+from gpsym.files import Output, shown
 from gpsym.members import member
 
 __all__ = [
@@ -22,7 +25,9 @@ __all__ = [
     "expression_options",
     "json_option",
     "names_of",
+    "output_option",
     "parameter_options",
+    "say_written",
     "size_options",
     "wish_options",
 ]
@@ -65,6 +70,37 @@ size_options = _together(
     click.option("--depth", type=int, help="Layers after the first hidden one."),
     click.option("--excursion", type=float, help="Multiple of q* not to be exceeded.  [default: 2]"),
 )
+def output_option(words: str, on_stdout: str = "") -> Callable[[Callable], Callable]:
+    """--output and --force of a command that writes one file, as its argument `output`.
+
+    words      the help of --output.
+    on_stdout  in which form the content goes to standard output, if there are several.
+    """
+    form = f", {on_stdout}" if on_stdout else ""
+
+    def decorate(command: Callable) -> Callable:
+        @functools.wraps(command)
+        def writing(*arguments: Any, output: Path, force: bool, **options: Any) -> Any:
+            return command(*arguments, output=Output(output, force), **options)
+
+        return _together(
+            click.option(
+                "--output", type=click.Path(path_type=Path), required=True, help=f"{words} - is standard output{form}."
+            ),
+            click.option(
+                "--force", is_flag=True, help="Replace a file that gpsym did not write, or that was changed since."
+            ),
+        )(writing)
+
+    return decorate
+
+
+def say_written(output: Output) -> None:
+    """Name the file that was written."""
+    if not output.is_stdout:
+        click.echo(f"wrote {shown(output.path)}")
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
