@@ -1,4 +1,7 @@
-"""Expressions as trees that nothing simplifies: numbers, pi, symbols, sums, products, rational powers, exp and erfc."""
+"""Expressions as trees that nothing simplifies: numbers, pi, symbols, sums, products, rational powers, exp and erfc.
+
+A tree of a text may also hold derivatives and values at points, which `written` carries out.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
 from typing import Any, final
+
+from proofs.checker.budget import spend
+from proofs.checker.rejection import Rejected
 
 __all__ = [
     "ONE",
@@ -22,15 +28,14 @@ __all__ = [
     "number",
     "parts",
     "power",
+    "rebuilt",
     "substitute",
     "symbol",
     "symbols",
     "text",
+    "to_derive",
+    "to_put_in",
 ]
-
-
-class Rejected(ValueError):
-    """A certificate does not prove what it claims; the message says where, and what failed."""
 
 
 @final
@@ -38,8 +43,9 @@ class Rejected(ValueError):
 class Tree:
     """One operation on trees.
 
-    kind   number, pi, symbol, sum, product, power, exp or erfc.
-    value  the number, the symbol's name, or the power's exponent.
+    kind   number, pi, symbol, sum, product, power, exp or erfc; derivative or at, which are to be carried out.
+    value  the number, the symbol's name, or the power's exponent; the names of those along which a derivative is
+           taken, or for which the parts after the first are put in.
     Equal trees are one object, so that a tree is compared and hashed by its identity.
     """
 
@@ -83,6 +89,21 @@ def call(function: str, argument: Tree) -> Tree:
     return _tree(function, None, (argument,))
 
 
+def to_derive(tree: Tree, names: tuple[str, ...]) -> Tree:
+    """The derivative along the symbols of these names, one after the other, to be carried out."""
+    return _tree("derivative", names, (tree,))
+
+
+def to_put_in(tree: Tree, names: tuple[str, ...], values: tuple[Tree, ...]) -> Tree:
+    """The tree with these values for the symbols of these names, all at once, to be carried out."""
+    return _tree("at", names, (tree, *values))
+
+
+def rebuilt(tree: Tree, inner: tuple[Tree, ...]) -> Tree:
+    """The operation of a tree on other parts."""
+    return _tree(tree.kind, tree.value, inner)
+
+
 def minus(left: Tree, right: Tree) -> Tree:
     """left - right."""
     return add(left, multiply(number(-1), right))
@@ -116,7 +137,7 @@ def substitute(tree: Tree, values: Mapping[str, Tree]) -> Tree:
     def new(part: Tree) -> Tree:
         if part.kind == "symbol":
             return values.get(part.value, part)
-        return _tree(part.kind, part.value, tuple(old(child) for child in part.parts)) if part.parts else part
+        return rebuilt(part, tuple(old(child) for child in part.parts)) if part.parts else part
 
     old = _remembered(new)
     return old(tree)
@@ -130,6 +151,8 @@ def derivative(tree: Tree, name: str) -> Tree:
         changing = [(k, slope) for k, slope in inner if slope is not ZERO]
         if part.kind == "symbol":
             return ONE if part.value == name else ZERO
+        # Each term of a product has all of the others as factors.
+        spend(len(changing) * len(part.parts) / 50)
         return add(*(multiply(*_outer(part, k), slope) for k, slope in changing))
 
     d = _remembered(new)
@@ -180,4 +203,8 @@ def _text(tree: Tree, depth: int) -> str:
             return f"{inner[0]}**({tree.value})"
         case "exp" | "erfc":
             return f"{tree.kind}({inner[0]})"
+        case "derivative":
+            return f"Derivative({inner[0]}, {', '.join(tree.value)})"
+        case "at":
+            return f"Subs({inner[0]}, ({', '.join(tree.value)}), ({', '.join(inner[1:])}))"
     return tree.kind if tree.value is None else str(tree.value)

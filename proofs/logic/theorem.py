@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import final
 
 from proofs.logic.refute import Refuted, refute
+from proofs.logic.rules import identity, vanishes
 from proofs.logic.statements import Open, Proof, Statement
 
-__all__ = ["Proved", "Result", "Row", "Theorem", "Undecided", "Verdict", "settle"]
+__all__ = ["Proved", "Result", "Row", "Theorem", "Undecided", "Verdict", "row_by_form", "settle"]
 
 
 @final
@@ -38,6 +39,17 @@ class Theorem:
     name: str
     words: str
     rows: Callable[[], tuple[Row, ...]]
+
+
+def row_by_form(activation: str, domain: str, statements: Mapping[str, Statement]) -> Row:
+    """The row of equations and of limits 0 that their normal forms show."""
+    return Row(activation, domain, statements, lambda: {label: _by_form(s) for label, s in statements.items()})
+
+
+def _by_form(statement: Statement) -> Proof:
+    if statement.claim == "equal":
+        return identity(statement.domain, *statement.expression.args)
+    return vanishes(statement.domain, statement.expression, statement.variable, statement.end)
 
 
 @dataclass(frozen=True)
@@ -96,8 +108,10 @@ def _verdict(row: Row) -> Verdict:
         return next((found for found in witnesses if found), Undecided(str(obstacle)))
     for name in row.statements.keys() | proofs.keys():
         claimed, proved = row.statements.get(name), proofs.get(name)
-        if claimed is None or proved is None or not claimed.is_shown_by(proved.statement):
+        if claimed is None or proved is None or claimed != proved.statement:
             return Undecided(f"{name}: claimed {claimed}, proved {proved and proved.statement}")
+        if claimed.claim == "positive" and not claimed.carried_out.free_symbols:
+            return Undecided(f"{name}: {claimed.expression} > 0 says nothing, it is about a number")
     return Proved(proofs)
 
 
