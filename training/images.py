@@ -1,27 +1,35 @@
 """Labelled images from Parquet files and folders that nobody vouches for.
 
-Of a Parquet file only the bytes of its images are read: paths and addresses in it are not followed.
+From a Parquet file only the bytes of its images are read: paths and addresses in it are not followed.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gpsym.reading import open_regular, reading
+from gpsym.reading import open_regular, reading, require_unpacked_size
 
-__all__ = ["FORMATS", "MOST_BYTES", "from_table", "read_images", "read_parquet"]
+if TYPE_CHECKING:
+    from PIL import Image
 
-# What PIL may decode; of other formats it would start programs, as for EPS.
+__all__ = ["FORMATS", "MOST_BYTES", "class_names", "from_table", "read_images", "read_parquet"]
+
+# What PIL may decode. For other formats it would start programs, as for EPS.
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
 
 # Most bytes of the decoded images of one split.
 MOST_BYTES = 2**32
+
+# Modes of PIL whose numbers are read as they are, one channel for each letter or one of more bits, ...
+_NUMBERS = ("L", "LA", "RGB", "RGBA", "I", "I;16", "I;16L", "I;16B", "F")
+# ... and those for which another mode says the same: black and white, and the entries of a palette.
+_SAME = {"1": "L", "P": "RGB"}
 
 _ROWS = 64  # decoded together
 _LONGEST = 2**25  # most bytes of an encoded image
@@ -34,21 +42,25 @@ def read_parquet(path: Path) -> Labelled:
 
     Raises ValueError for files that do not have these.
     """
-    import pyarrow as pa
     from pyarrow import parquet
 
     need = "data: need a Parquet file of images of one size and whole labels"
-    with reading(need, path, "write it anew", pa.lib.ArrowException), open_regular(path) as file:
+    with reading(need, path, "write it anew"), open_regular(path) as file:
+        size = file.seek(0, io.SEEK_END)
         table = parquet.ParquetFile(file)
+        groups = range(table.num_row_groups)
+        require_unpacked_size(sum(table.metadata.row_group(group).total_byte_size for group in groups), size)
+        rows = table.metadata.num_rows
+        if rows > size:
+            raise ValueError(f"{rows} rows in {size} bytes")
         column = _image_column(table.schema_arrow)
-        batches = table.iter_batches(batch_size=_ROWS, columns=[column, "label"])
-        return _labelled(batches, column, table.metadata.num_rows)
+        return _stacked(_rows(table.iter_batches(batch_size=_ROWS, columns=[column, "label"]), column, rows), rows)
 
 
 def from_table(table: Any) -> Labelled:
     """The same of a table of pyarrow."""
-    column = _image_column(table.schema)
-    return _labelled(table.select([column, "label"]).to_batches(max_chunksize=_ROWS), column, table.num_rows)
+    column, rows = _image_column(table.schema), table.num_rows
+    return _stacked(_rows(table.select([column, "label"]).to_batches(max_chunksize=_ROWS), column, rows), rows)
 
 
 def _image_column(schema: Any) -> str:
@@ -58,23 +70,17 @@ def _image_column(schema: Any) -> str:
     if column is None or "label" not in schema.names:
         raise ValueError(f"columns {', '.join(schema.names)[:100]} in place of image or img, and label")
     if not pa.types.is_integer(schema.field("label").type):
-        raise ValueError(f"labels of type {schema.field('label').type}")
+        raise ValueError(f"labels of type {str(schema.field('label').type)[:100]}")
     return column
 
 
-def _labelled(batches: Iterable[Any], column: str, rows: int) -> Labelled:
-    labels: list[np.ndarray] = []
-
-    def images() -> Iterator[np.ndarray]:
-        for batch in batches:
-            found = batch.column("label")
-            if found.null_count:
-                raise ValueError("a row without a label")
-            labels.append(found.to_numpy(zero_copy_only=False))
-            for content in _encoded(batch.column(column)):
-                yield _decoded(content, rows)
-
-    return _stacked(images(), rows), np.concatenate(labels)
+def _rows(batches: Iterable[Any], column: str, count: int) -> Iterator[tuple[np.ndarray, int]]:
+    """Image and label of each of `count` rows."""
+    for batch in batches:
+        if batch.column("label").null_count:
+            raise ValueError("a row without a label")
+        for content, label in zip(_encoded(batch.column(column)), batch.column("label").to_pylist(), strict=True):
+            yield _decoded(content, count), label
 
 
 def _encoded(column: Any) -> Iterator[bytes]:
@@ -89,30 +95,34 @@ def _encoded(column: Any) -> Iterator[bytes]:
         yield value.as_py()
 
 
-def read_images(folder: Path) -> Labelled:
-    """Images and labels of a folder of one folder per class; labels number these in the order of their names.
-
-    Raises ValueError where there are fewer than two classes, or one without images; for images outside of the class
-    folders or in folders inside them; and for images that do not decode.
-    """
-    need, remedy = "data: need images in class folders, two or more", "sort the images into folders"
-    with reading(need, folder, remedy):
-        classes = _folders(folder)
+def class_names(folder: Path) -> tuple[str, ...]:
+    """The names of the class folders in a folder, sorted.  Raises ValueError if there are fewer than two."""
+    with reading("data: need images in class folders, two or more", folder, "sort the images into folders"):
+        classes = tuple(entry.name for entry in _folders(folder))
         if len(classes) < 2:
             raise ValueError(f"{len(classes)} class folders")
+        return classes
+
+
+def read_images(folder: Path, classes: Sequence[str]) -> Labelled:
+    """Images, (examples, channels, height, width), in the folders of their classes, and labels: the classes' places.
+
+    Raises ValueError for a folder of another class or without images; for images outside of the class folders or in
+    folders inside them; for images of several sizes; and for images that do not decode.
+    """
+    need = f"data: need images of one size in folders of the {len(classes)} classes"
+    with reading(need, folder, "sort and resize the images"):
         if loose := _images(folder):
             raise ValueError(f"the image {loose[0].name} outside of the class folders")
-        files = [(file, label) for label, entry in enumerate(classes) for file in _images_of_class(entry)]
+        if others := [entry.name for entry in _folders(folder) if entry.name not in classes]:
+            raise ValueError(f"the folder {others[0]}, which is none of them")
+        files = [(file, classes.index(entry.name)) for entry in _folders(folder) for file in _images_of_class(entry)]
+        return _stacked(((_image(file, len(files)), label) for file, label in files), len(files))
 
-    def images() -> Iterator[np.ndarray]:
-        for file, _ in files:
-            with reading("data: need a whole image", file, "restore or remove it"), open_regular(file) as opened:
-                image = _decoded(opened.read(_LONGEST + 1), len(files))
-            yield image
 
-    with reading("data: need images of one size", folder, "resize them"):
-        x = _stacked(images(), len(files))
-    return x, np.array([label for _, label in files])
+def _image(file: Path, count: int) -> np.ndarray:
+    with reading("data: need a whole image", file, "restore, convert or remove it"), open_regular(file) as opened:
+        return _decoded(opened.read(_LONGEST + 1), count)
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -120,7 +130,16 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _images(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.iterdir() if file.suffix.lower() in _SUFFIXES)
+    visible = (file for file in folder.iterdir() if not file.name.startswith("."))
+    return sorted(file for file in visible if file.suffix.lower() in _suffixes())
+
+
+@cache
+def _suffixes() -> frozenset[str]:
+    """Those of all images, such that one of another format is refused and not passed over."""
+    from PIL import Image
+
+    return frozenset(Image.registered_extensions())
 
 
 def _images_of_class(folder: Path) -> list[Path]:
@@ -131,33 +150,61 @@ def _images_of_class(folder: Path) -> list[Path]:
 
 
 def _decoded(content: bytes, count: int) -> np.ndarray:
-    """The pixels of an encoded image, (height, width) or (height, width, channels), of which there are to be `count`."""
-    from PIL import Image
+    """The pixels of an encoded image, one of `count`: (height, width) or (height, width, channels)."""
+    from PIL import Image, ImageOps
 
     if len(content) > _LONGEST:
         raise ValueError(f"an image of more than {_LONGEST} bytes")
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            width, height = image.size
-            if width * height * len(image.getbands()) * count > MOST_BYTES:
-                raise ValueError(f"{count} images of {width} by {height}, more than {MOST_BYTES} bytes")
-            return np.asarray(image)
-    except Image.DecompressionBombError as error:
-        raise ValueError("an image of more pixels than PIL decodes") from error
+        image = Image.open(io.BytesIO(content), formats=FORMATS)
+    except Image.UnidentifiedImageError as error:
+        raise ValueError(f"no image of the formats {', '.join(FORMATS)}") from error
+    with image:
+        _require_plain(image)
+        _require_room(image, count)
+        image.load()
+        ImageOps.exif_transpose(image, in_place=True)
+        return np.asarray(image.convert(_SAME[image.mode]) if image.mode in _SAME else image)
 
 
-def _stacked(images: Iterator[np.ndarray], count: int) -> np.ndarray:
-    """The images as (examples, channels, height, width)."""
-    first = next(images, None)
-    if first is None:
-        raise ValueError("no images")
-    x = np.empty((count, *first.shape), first.dtype)
-    x[0] = first
-    found = 1
-    for found, image in enumerate(images, start=2):
-        if found > count or (image.shape, image.dtype) != (first.shape, first.dtype):
-            raise ValueError(f"images of shape {first.shape} and {image.shape}, {first.dtype} and {image.dtype}")
-        x[found - 1] = image
-    if found != count:
-        raise ValueError(f"{found} images in place of {count}")
-    return x[:, None] if x.ndim == 3 else np.moveaxis(x, -1, 1)
+def _require_plain(image: Image.Image) -> None:
+    """Raise ValueError for an image whose pixels are not all, or not what the file holds."""
+    if image.mode not in (*_NUMBERS, *_SAME) or (image.mode == "P" and "transparency" in image.info):
+        kind = "P with transparency" if image.mode == "P" else image.mode
+        raise ValueError(f"an image of PIL's mode {kind}, which is neither grey nor RGB nor these with alpha")
+    if getattr(image, "n_frames", 1) > 1:
+        raise ValueError("an image that moves, or of several pages")
+    if image.mode.startswith(("LA", "RGB")) and any(_is_deep(tile) for tile in getattr(image, "tile", ())):
+        raise ValueError("an image of more than eight bits for each of its colours, of which PIL reads eight")
+
+
+def _is_deep(tile: Any) -> bool:
+    """Whether a part of a colour image has sixteen bits, or in PPM a largest number above 255."""
+    return ";16" in str(tile.args) or (tile.codec_name.startswith("ppm") and tile.args[1] > 255)
+
+
+def _require_room(image: Image.Image, count: int) -> None:
+    """Raise ValueError if `count` such images take too many bytes."""
+    from PIL import ImageMode
+
+    width, height = image.size
+    mode = ImageMode.getmode(_SAME.get(image.mode, image.mode))
+    size = count * width * height * len(mode.bands) * np.dtype(mode.typestr).itemsize
+    if size > MOST_BYTES:
+        raise ValueError(f"{count} images of {width} by {height} that take {size} bytes, more than {MOST_BYTES}")
+
+
+def _stacked(examples: Iterator[tuple[np.ndarray, int]], count: int) -> Labelled:
+    """The images as (examples, channels, height, width), and the labels."""
+    x, y, found = np.empty(0), np.empty(count, np.int64), 0
+    for found, (image, label) in enumerate(examples, start=1):
+        if found == 1:
+            x = np.empty((count, *image.shape), image.dtype)
+        if found > count:
+            raise ValueError(f"more than {count} images, which are announced")
+        if (image.shape, image.dtype) != (x.shape[1:], x.dtype):
+            raise ValueError(f"images of shape {x.shape[1:]} and {image.shape}, {x.dtype} and {image.dtype}")
+        x[found - 1], y[found - 1] = image, label
+    if found != count or not found:
+        raise ValueError(f"{found} images in place of {max(count, 1)}")
+    return x[:, None] if x.ndim == 3 else np.moveaxis(x, -1, 1), y
