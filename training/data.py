@@ -208,9 +208,9 @@ def _raw(name: str, data_dir: str | None) -> Raw:
         return _hold_out(digits.data, digits.target)
     if name in HUB:
         return _parquet(name, data_dir)
-    if path.suffix == ".npz" and path.is_file():
+    if path.suffix == ".npz" and os.path.isfile(path):
         return _npz(path)
-    if path.is_dir():
+    if os.path.isdir(path):  # where pathlib raises for a name that no file can have, os.path says no
         return _image_folder(path)
     raise ValueError(
         f"data: need digits, {', '.join(HUB)}, an existing .npz file or a folder of images, got {shown(path)}; "
@@ -240,7 +240,7 @@ def _parquet(name: str, data_dir: str | None) -> Raw:
         return _from_hub(name)
     files = [Path(data_dir, name, f"{split}.parquet") for split in ("train", "test")]
     for file in files:
-        if not file.exists():
+        if not os.path.exists(file):
             raise ValueError(f"data: need {shown(file)}, got no such file; pass the folder that holds {name}/.")
     (x, y), (x_test, y_test) = map(read_parquet, files)
     return x, y, x_test, y_test
