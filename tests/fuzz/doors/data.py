@@ -304,9 +304,11 @@ def _parquet_answer(content: bytes, _folder: Path, outcome: Outcome) -> None:
 _TENSORS: Mapping[str, Callable[[torch.Tensor], Any]] = {
     "NaN": lambda w: torch.full_like(w, math.nan), "infinite": lambda w: w / 0, "double": torch.Tensor.double,
     "flat": torch.Tensor.flatten, "strided": lambda w: w.movedim(0, -1).contiguous().movedim(-1, 0),
-    "expanded": lambda w: w[:1].expand_as(w), "sparse": torch.Tensor.to_sparse, "meta": lambda w: w.to("meta"), "list": torch.Tensor.tolist, "None": lambda _: None, "complex": lambda w: w + 0j, "parameter": torch.nn.Parameter,
-    "conjugate": lambda w: (w + 1j).conj(), "imaginary": lambda w: (w + 1j).conj().imag, "large": lambda w: w + 1e38, "code": lambda _: Pickled(),
-    "halves": torch.Tensor.half, "empty": lambda _: torch.empty(0), "huge": lambda _: torch.zeros(1).expand(10**15),
+    "expanded": lambda w: w[:1].expand_as(w), "sparse": torch.Tensor.to_sparse, "meta": lambda w: w.to("meta"),
+    "list": torch.Tensor.tolist, "None": lambda _: None, "complex": lambda w: w + 0j, "halves": torch.Tensor.half,
+    "parameter": torch.nn.Parameter, "conjugate": lambda w: (w + 1j).conj(), "large": lambda w: w + 1e38,
+    "imaginary": lambda w: (w + 1j).conj().imag, "code": lambda _: Pickled(), "empty": lambda _: torch.empty(0),
+    "huge": lambda _: torch.zeros(1).expand(10**15),
 }  # fmt: skip
 
 
