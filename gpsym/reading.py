@@ -119,12 +119,10 @@ def _array(file: IO[bytes], size: int) -> Any:
 
 
 def _fill(left: np.ndarray, file: IO[bytes]) -> None:
-    """Read as many bytes as there is room for.  Raises ValueError if the file has fewer or more."""
+    """Read as many bytes as there is room for.  Raises ValueError if the file has fewer."""
     while len(left):
-        chunk = file.read(min(len(left), _CHUNK))
+        chunk = file.read(min(len(left), _CHUNK))  # An archive compares the checksum when it gives the last byte.
         if not chunk:
             raise ValueError(f"an end {len(left)} bytes too early")
         left[: len(chunk)] = np.frombuffer(chunk, np.uint8)
         left = left[len(chunk) :]
-    if file.read(1):  # Behind the last byte an archive compares the checksum.
-        raise ValueError("more bytes than its header announces")
