@@ -54,9 +54,7 @@ def test_what_a_demo_did_not_write_is_kept(tmp_path, monkeypatch):
     """Neither a folder with other files, nor one with a demo and other files, is emptied."""
     monkeypatch.setattr(demo, "_step", lambda *_: pytest.fail("began"))
     (tmp_path / "mine").write_text("mine")
-    with pytest.raises(
-        ValueError, match=r"new, empty or an earlier demo's, got .*, which holds mine"
-    ):
+    with pytest.raises(ValueError, match=r"new, empty or an earlier demo's, got .*, which holds mine"):
         demo.demo(tmp_path)
     Output(tmp_path / "initializer.py").write_text("", "py")
     with pytest.raises(ValueError, match="which holds mine; pass another --output"):
