@@ -62,7 +62,8 @@ def test_what_a_demo_did_not_write_is_kept(tmp_path, monkeypatch):
     assert {path.name for path in tmp_path.iterdir()} == {"mine", "initializer.py"}
 
 
-def test_an_initializer_of_somebody_else_is_kept(tmp_path):
+def test_an_initializer_of_somebody_else_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(demo, "_step", lambda *_: pytest.fail("began"))
     (tmp_path / "initializer.py").write_text("mine")
     with pytest.raises(ValueError, match=r"which holds initializer\.py"):
         demo.demo(tmp_path)

@@ -68,7 +68,8 @@ _THERE: dict[str, Callable[[Path], object]] = {
 _NAMES = (
     "x.npy", "folder", "folder/new", "folder/file", "no/new", "x.npy/new", "./x.py", "folder/../x.npy", "..", ".", "",
     "x" * 255, "x" * 256, "x/" * 3000, "~", "$HOME", "*", "a b", "a\nb", "a\0b", "\x1b[31m", "\udcff", "é", "-",
-    "--force", "-x", "x.py/", "x.PY", "/dev/null", "/dev/full", "/proc/self/mem", "/proc/self/cmdline", "/proc/new", "//", "-/x",
+    "--force", "-x", "x.py/", "x.PY", "/dev/null", "/dev/full", "/proc/self/mem", "/proc/self/cmdline", "/proc/new",
+    "//", "-/x",
 )  # fmt: skip
 _COMMANDS = {
     "jax": "export relu --framework jax",
