@@ -19,7 +19,6 @@ import sympy as sp
 from gpsym.activation import Activation
 from gpsym.depth_scales import correlation_rate
 from gpsym.design import CriticalInit, edge_of_chaos
-from gpsym.files import Output, shown
 from gpsym.finite_width import excursion_probability
 from gpsym.formula import M, X
 from gpsym.maps import QUANTITIES
@@ -32,7 +31,7 @@ from gpsym.verify import Check, Refuted, Verified, verify_activation
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["SPARSIFYING", "write_report"]
+__all__ = ["SPARSIFYING", "report_page"]
 
 # The activations on the page, those of Price et al. 2024: the others are not meant for sparse networks, and formulas
 # of all would make it long.
@@ -45,32 +44,14 @@ _WIDTH, _DEPTH, _SPARSITIES = 300, 100, (0.85, 0.9, 0.95)
 _DIGITS, _POINTS = 30, 5
 
 
-def write_report(output: Path | Output, *, run: Path | None = None) -> Output:
-    """Write the report as index.html, whole or not at all; returns where.
+def report_page(run: Path | None = None) -> str:
+    """The text of the report, in HTML.
 
-    output  folder for the report, created if its parent exists; as an `Output`, it may be standard output.
-    run     folder of a training run to show on the page, as `gpsym.plot.read_run` takes it.
+    run  folder of a training run to show on the page, as `gpsym.plot.read_run` takes it.
 
-    Raises ValueError where the parent of `output` is missing or `output` is a file; where an index.html is there that
-    gpsym did not write; and for an unusable run.  Raises ImportError without Matplotlib.
+    Raises ValueError for an unusable run, ImportError without Matplotlib.
     """
-    given = output if isinstance(output, Output) else Output(output)
-    folder, page = given.path, given.inside("index.html")
-    if not given.is_stdout and not folder.parent.is_dir():
-        raise ValueError(
-            f"report: need an existing folder for the report, got {shown(folder.parent)}; create it first."
-        )
-    if not given.is_stdout and folder.exists() and not folder.is_dir():
-        raise ValueError(
-            f"report: need a folder to write index.html into, got the file {shown(folder)}; pass a folder."
-        )
-    if folder.is_dir():
-        page.require_free()
-    text = _page(None if run is None else read_run(run))
-    if not given.is_stdout:
-        folder.mkdir(exist_ok=True)
-    page.write_text(text, "html")
-    return page
+    return _page(None if run is None else read_run(run))
 
 
 def _display(left: str, right: str) -> str:

@@ -14,6 +14,8 @@ from gpsym.cli.options import (
     design_of,
     excursion_of,
     json_option,
+    output_option,
+    say_written,
     size_options,
     wish_options,
 )

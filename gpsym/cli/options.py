@@ -23,6 +23,8 @@ __all__ = [
     "design_of",
     "excursion_of",
     "expression_options",
+    "folder_option",
+    "force_option",
     "json_option",
     "names_of",
     "output_option",
@@ -70,38 +72,49 @@ size_options = _together(
     click.option("--depth", type=int, help="Layers after the first hidden one."),
     click.option("--excursion", type=float, help="Multiple of q* not to be exceeded.  [default: 2]"),
 )
+force_option = click.option(
+    "--force",
+    is_flag=True,
+    help="Replace files that are there, also those that gpsym did not write or that were changed since.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
 def output_option(words: str, on_stdout: str = "") -> Callable[[Callable], Callable]:
     """--output and --force of a command that writes one file, as its argument `output`.
 
     words      the help of --output.
-    on_stdout  in which form the content goes to standard output, if there are several.
+    on_stdout  the form in which the content goes to standard output, if there are several.
     """
     form = f", {on_stdout}" if on_stdout else ""
 
     def decorate(command: Callable) -> Callable:
         @functools.wraps(command)
-        def writing(*arguments: Any, output: Path, force: bool, **options: Any) -> Any:
-            return command(*arguments, output=Output(output, force), **options)
+        def writing(*arguments: Any, output: str, force: bool, **options: Any) -> Any:
+            path = None if output == "-" else Path(output)
+            return command(*arguments, output=Output(path, force), **options)
 
-        return _together(
-            click.option(
-                "--output", type=click.Path(path_type=Path), required=True, help=f"{words} - is standard output{form}."
-            ),
-            click.option(
-                "--force", is_flag=True, help="Replace a file that gpsym did not write, or that was changed since."
-            ),
-        )(writing)
+        named = click.option("--output", required=True, help=f"{words} - is standard output{form}.")
+        return _together(named, force_option)(writing)
 
     return decorate
 
 
+def folder_option(flag: str, **attributes: Any) -> Callable[[Callable], Callable]:
+    """An option for a folder that a command writes into, which cannot be standard output."""
+
+    def checked(_context: click.Context, _option: click.Parameter, value: str | None) -> Path | None:
+        if value == "-":
+            raise ValueError(f"output: need a folder for {flag}, got -, standard output; pass the name of a folder.")
+        return None if value is None else Path(value)
+
+    return click.option(flag, callback=checked, **attributes)
+
+
 def say_written(output: Output) -> None:
     """Name the file that was written."""
-    if not output.is_stdout:
+    if output.path is not None:
         click.echo(f"wrote {shown(output.path)}")
-
-
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 def activations_of(

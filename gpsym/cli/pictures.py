@@ -7,7 +7,15 @@ from typing import Any
 
 import click
 
-from gpsym.cli.options import activation_argument, design_of, excursion_of, size_options, wish_options
+from gpsym.cli.options import (
+    activation_argument,
+    design_of,
+    excursion_of,
+    output_option,
+    say_written,
+    size_options,
+    wish_options,
+)
 from gpsym.files import Output, figure_style
 
 __all__ = ["plot", "report"]
@@ -35,7 +43,7 @@ def plot(
     variance of networks of a width layer by layer, computed and simulated.
     """
     output.require_free()
-    figure_style(output.path)
+    figure_style(output)
     from gpsym.plot import phase_figure, spread_figure, variance_map_figure
 
     if figure == "map":
@@ -57,6 +65,9 @@ def plot(
 @click.option("--run", "run_folder", type=click.Path(path_type=Path), help="Folder of a training run to include.")
 def report(output: Output, run_folder: Path | None) -> None:
     """Write formulas, designs, plots and verification as one HTML page that opens offline."""
-    from gpsym.report import write_report
+    from gpsym.report import report_page
 
-    say_written(write_report(output, run=run_folder))
+    page = output.inside("index.html")
+    page.require_free()
+    page.write_text(report_page(run_folder), "html")
+    say_written(page)

@@ -6,6 +6,7 @@ Needs torch and the standard library only: `gpsym export` writes this very code 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -79,20 +80,21 @@ def _overlapping(written: list[Tensor], others: list[Tensor]) -> bool:
     written, others = [*map(_local, written)], [*map(_local, others)]
     if len(written) == 1 and not others and written[0].is_contiguous():
         return False
-    size = written[0].untyped_storage().nbytes()
+    unit = math.gcd(*(tensor.element_size() for tensor in (*written, *others)))
+    size = written[0].untyped_storage().nbytes() // unit
     taken = torch.zeros(size, dtype=torch.int64)
     for tensor in written:
-        taken += torch.bincount(_places_in_memory(tensor), minlength=size)
+        taken += torch.bincount(_places_in_memory(tensor, unit), minlength=size)
     twice = bool((taken > 1).any())
-    return twice or any(bool(taken[_places_in_memory(tensor)].any()) for tensor in others)
+    return twice or any(bool(taken[_places_in_memory(tensor, unit)].any()) for tensor in others)
 
 
-def _places_in_memory(tensor: Tensor) -> Tensor:
-    """The bytes of a storage that the tensor lies on, each as often as it does."""
-    item = tensor.element_size()
-    numbers = torch.arange(tensor.untyped_storage().nbytes() // item)
-    first = numbers.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset()).reshape(-1, 1) * item
-    return (first + torch.arange(item)).flatten()
+def _places_in_memory(tensor: Tensor, unit: int) -> Tensor:
+    """The places of so many bytes each in a storage that the tensor lies on, each as often as it does."""
+    numbers = torch.arange(tensor.untyped_storage().nbytes() // tensor.element_size())
+    places = tensor.element_size() // unit
+    first = numbers.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset()).reshape(-1, 1) * places
+    return (first + torch.arange(places)).flatten()
 
 
 def _require_written(tensor: Tensor, where: str) -> None:

@@ -203,7 +203,8 @@ def _at_rest(chain: nn.Module) -> Iterator[None]:
 
 def require_layers(door: str, model: nn.Module) -> None:
     """Raise ValueError for what is no module, and for modules that were compiled into another form of their weights."""
-    if not isinstance(model, nn.Module):
+    is_module = isinstance(model, nn.Module)
+    if not is_module:
         raise ValueError(f"{door}: need a torch.nn.Module, got {type(model).__name__}; pass the model itself.")
     for name, module in model.named_modules():
         if form := _compiled_form(module):

@@ -7,6 +7,7 @@ import pickle
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune
 
 from gpsym.design import edge_of_chaos
 from gpsym.torch import activation_module, inference, init_
@@ -260,7 +261,7 @@ def test_a_layer_that_is_the_whole_model():
 
 def test_pruned_weights_which_a_hook_computes_stay_dense():
     model = network()
-    nn.utils.prune.l1_unstructured(model[2], "weight", 0.5)
+    prune.l1_unstructured(model[2], "weight", 0.5)
     report = skip_zeros_(model, torch.randn(4, 20), always=True)
     assert [layer.name for layer in report] == ["4"]
 
