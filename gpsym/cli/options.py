@@ -94,7 +94,7 @@ def output_option(words: str, on_stdout: str = "") -> Callable[[Callable], Calla
             path = None if output == "-" else Path(output)
             return command(*arguments, output=Output(path, force), **options)
 
-        named = click.option("--output", required=True, help=f"{words} - is standard output{form}.")
+        named = click.option("--output", metavar="PATH", required=True, help=f"{words} - is standard output{form}.")
         return _together(named, force_option)(writing)
 
     return decorate
@@ -108,7 +108,7 @@ def folder_option(flag: str, **attributes: Any) -> Callable[[Callable], Callable
             raise ValueError(f"output: need a folder for {flag}, got -, standard output; pass the name of a folder.")
         return None if value is None else Path(value)
 
-    return click.option(flag, callback=checked, **attributes)
+    return click.option(flag, metavar="FOLDER", callback=checked, **attributes)
 
 
 def say_written(output: Output) -> None:
