@@ -80,7 +80,8 @@ def kernels(
     their deviations differ by a quarter at most, from other polynomials; elsewhere they are integrated.
 
     Raises ValueError for x or other not finite, without features or not of two dimensions, for a tensor that requires a
-    gradient, and for an activation that has symbols, jumps or pieces of degree 2 or more.
+    gradient, for an activation that has symbols, jumps or pieces of degree 2 or more, and for arrays whose matrices
+    exceed the memory.
 
     >>> from gpsym import relu
     >>> kernels([[1.0, 0.0], [0.0, 1.0]], relu(), depth=1, sigma_w2=2.0).nngp.round(4)
@@ -225,8 +226,14 @@ class _Tiles:
     def __init__(self, rows: _Inputs, columns: _Inputs, side: int):
         self.rows, self.columns, self.side = rows, columns, side
         self.xp, self.network, self.symmetric = _library(rows.x), rows.network, rows is columns
-        self.nngp = rows.x @ columns.x.T
-        self.ntk = self.xp.empty_like(self.nngp)
+        try:
+            self.nngp = rows.x @ columns.x.T
+            self.ntk = self.xp.empty_like(self.nngp)
+        except MemoryError as error:
+            raise ValueError(
+                f"kernels: need memory for two matrices of {len(rows.x)} by {len(columns.x)} numbers, got too little; "
+                "pass parts of the rows as x and other."
+            ) from error
         self.knots = Knots.of(rows.network.phi, rows.x)
         self.slack = 2 * _SAME + _EPSILON * rows.x.shape[1] ** 0.5  # rounding of variances and of scalar products
         self.steps = [self._step(*layers) for layers in zip(rows.layers, columns.layers, strict=True)]

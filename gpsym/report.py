@@ -19,7 +19,6 @@ import sympy as sp
 from gpsym.activation import Activation
 from gpsym.depth_scales import correlation_rate
 from gpsym.design import CriticalInit, edge_of_chaos
-from gpsym.files import write_text
 from gpsym.finite_width import excursion_probability
 from gpsym.formula import M, X
 from gpsym.maps import QUANTITIES
@@ -32,7 +31,7 @@ from gpsym.verify import Check, Refuted, Verified, verify_activation
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["SPARSIFYING", "write_report"]
+__all__ = ["SPARSIFYING", "report_page"]
 
 # The activations on the page, those of Price et al. 2024: the others are not meant for sparse networks, and formulas
 # of all would make it long.
@@ -45,23 +44,14 @@ _WIDTH, _DEPTH, _SPARSITIES = 300, 100, (0.85, 0.9, 0.95)
 _DIGITS, _POINTS = 30, 5
 
 
-def write_report(output: Path, *, run: Path | None = None) -> Path:
-    """The report as `output`/index.html, and its path; the file appears whole or not at all.
+def report_page(run: Path | None = None) -> str:
+    """The text of the report, in HTML.
 
-    output  folder for the report, created if its parent exists.
-    run     folder of a training run to show on the page, as `gpsym.plot.read_run` takes it.
+    run  folder of a training run to show on the page, as `gpsym.plot.read_run` takes it.
 
-    Raises ValueError where the parent of `output` is missing or `output` is a file, and for an unusable run;
-    ImportError without Matplotlib.
+    Raises ValueError for an unusable run, ImportError without Matplotlib.
     """
-    if not output.parent.is_dir():
-        raise ValueError(f"report: need an existing folder for the report, got {output.parent}; create it first.")
-    if output.exists() and not output.is_dir():
-        raise ValueError(f"report: need a folder to write index.html into, got the file {output}; pass a folder.")
-    page = _page(None if run is None else read_run(run))
-    output.mkdir(exist_ok=True)
-    write_text(output / "index.html", page)
-    return output / "index.html"
+    return _page(None if run is None else read_run(run))
 
 
 def _display(left: str, right: str) -> str:

@@ -10,7 +10,8 @@ from typing import Any
 
 import click
 
-from gpsym.files import write_text
+from gpsym.cli.options import folder_option, force_option
+from gpsym.files import Output
 from proofs import (
     bijection,
     calculus,
@@ -70,25 +71,32 @@ def main() -> None:
 @main.command()
 @click.argument("names", metavar="[NAME]...", nargs=-1)
 @click.option("--falsehoods", "false", is_flag=True, help="In place of theorems: plausible falsehoods, to be refuted.")
-@click.option("--certificates", type=click.Path(path_type=Path), help="Folder to write certificates into.")
+@folder_option("--certificates", help="Folder to write certificates into; in place of older ones.")
+@force_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def prove(
-    context: click.Context, names: tuple[str, ...], false: bool, certificates: Path | None, as_json: bool
+    context: click.Context,
+    names: tuple[str, ...],
+    false: bool,
+    certificates: Path | None,
+    force: bool,
+    as_json: bool,
 ) -> None:
     """Prove the theorems of these names, all of them by default; exit 1 if a verdict is not Proved.
 
     With --falsehoods, exit 1 if a verdict is not Refuted.
     """
     known = {theorem.name: theorem for theorem in falsehoods()} if false else THEOREMS
-    results = []
-    for theorem in _chosen(known, names):
+    chosen, results = _chosen(known, names), []
+    to = {} if certificates is None else {theorem: _output(certificates, theorem, force) for theorem in chosen}
+    for theorem in chosen:
         found = tuple(settle(theorem))
         results += found
         if not as_json:
             _print(theorem, found)
-        if certificates is not None and all(isinstance(result.verdict, Proved) for result in found):
-            _write(certificates, theorem, found)
+        if theorem in to and all(isinstance(result.verdict, Proved) for result in found):
+            _write(to[theorem], theorem, found)
     if as_json:
         click.echo(json.dumps({"theorems": [_fields(result) for result in results]}, indent=2))
     wanted = Refuted if false else Proved
@@ -144,10 +152,27 @@ def _fields(result: Result) -> dict[str, Any]:
     }
 
 
-def _write(folder: Path, theorem: Theorem, results: Sequence[Result]) -> None:
+def _output(folder: Path, theorem: Theorem, force: bool) -> Output:
+    """The file of the theorem's certificate.  Raises ValueError where something else is there."""
+    path = folder / f"{theorem.name}.json"
+    output = Output(folder, force=force or _is_certificate(path)).inside(path.name)
+    output.require_free()
+    return output
+
+
+def _is_certificate(path: Path) -> bool:
+    """Whether the file is a certificate as it was written, by its digest."""
+    try:
+        with path.open("rb") as file:
+            found = read(file.read(MOST_BYTES + 1))
+        return found.get("digest") == digest(found)
+    except (OSError, Rejected):
+        return False
+
+
+def _write(output: Output, theorem: Theorem, results: Sequence[Result]) -> None:
     found = certificate(theorem, results)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / f"{theorem.name}.json", json.dumps({**found, "digest": digest(found)}, indent=1) + "\n")
+    output.write_text(json.dumps({**found, "digest": digest(found)}, indent=1) + "\n")
 
 
 def _checked(path: Path) -> str | None:

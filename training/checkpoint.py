@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 import torch
 
+from gpsym.files import PARTIAL, replace_file
 from training import tensors
 
-__all__ = ["discard", "load", "run_of", "save", "serialized", "write_durably"]
+__all__ = ["discard", "load", "room_for", "run_of", "save", "serialized", "write_durably"]
 
 _CURRENT, _PREVIOUS = "checkpoint.pt", "checkpoint.previous.pt"
 _DIGEST = hashlib.sha256().digest_size
@@ -32,11 +33,10 @@ def save(folder: Path, state: dict[str, Any], run: Mapping[str, Any]) -> None:
     Raises ValueError if writing fails; the checkpoints are then as they were.
     """
     payload = json.dumps(run, sort_keys=True).encode() + b"\n" + serialized(state)
-    partial = _write(folder / f".{_CURRENT}.partial", hashlib.sha256(payload).digest(), payload)
-    if (folder / _CURRENT).exists():
-        os.replace(folder / _CURRENT, folder / _PREVIOUS)  # a crash behind this line leaves the previous one to load
-    os.replace(partial, folder / _CURRENT)
-    _sync_folder(folder)
+    content = hashlib.sha256(payload).digest() + payload
+    _remove_partial(folder)
+    with room_for(folder / _CURRENT):
+        replace_file(folder / _CURRENT, lambda file: file.write(content), old=folder / _PREVIOUS)
 
 
 def load(
@@ -135,17 +135,30 @@ def _other(path: Path, reason: str) -> ValueError:
 
 def discard(folder: Path) -> None:
     """Remove the checkpoints of a run that is finished."""
-    for name in (_CURRENT, _PREVIOUS, f".{_CURRENT}.partial"):
+    for name in (_CURRENT, _PREVIOUS):
         (folder / name).unlink(missing_ok=True)
+    _remove_partial(folder)
 
 
 def write_durably(path: Path, content: bytes) -> None:
-    """Write the file so that a crash at any moment leaves the old content or the new.
+    """Write a file of a run so that a crash at any moment leaves the old content or the new.
 
     Raises ValueError if writing fails; the file is then as it was.
     """
-    os.replace(_write(path.with_name(f".{path.name}.partial"), content), path)
-    _sync_folder(path.parent)
+    with room_for(path):
+        replace_file(path, lambda file: file.write(content))
+
+
+@contextmanager
+def room_for(path: Path) -> Iterator[None]:
+    """Say of a file of a run that cannot be written how to go on with the run."""
+    try:
+        yield
+    except OSError as error:
+        raise ValueError(
+            f"run: need room for {path}, got {error.strerror or error}; make some, then python -m training resume "
+            f"{path.parent}."
+        ) from error
 
 
 def serialized(state: Any) -> bytes:
@@ -162,32 +175,7 @@ def _is_whole(path: Path) -> bool:
         return hashlib.file_digest(file, "sha256").digest() == digest
 
 
-def _write(path: Path, *parts: bytes) -> Path:
-    """The file with the parts on the disk itself; nothing if that fails."""
-    try:
-        with path.open("wb") as file:
-            for part in parts:
-                file.write(part)
-            file.flush()
-            os.fsync(file.fileno())
-    except KeyboardInterrupt:
-        path.unlink(missing_ok=True)
-        raise
-    except OSError as error:
-        path.unlink(missing_ok=True)
-        raise ValueError(
-            f"run: need room for {path.with_name(path.name.removeprefix('.').removesuffix('.partial'))}, got "
-            f"{error.strerror or error}; make some, then python -m training resume {path.parent}."
-        ) from error
-    return path
-
-
-def _sync_folder(folder: Path) -> None:
-    """Bring the folder's names to the disk, where the system can."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _remove_partial(folder: Path) -> None:
+    """Remove the files that death left half-written in the folder of a run, which one process alone writes."""
+    for path in folder.glob(PARTIAL):
+        path.unlink()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gpsym.cli import run as run_command
+from gpsym.cli.options import folder_option, force_option
 from training.config import RunConfig
 from training.demo import demo
 from training.devices import is_first_process
@@ -98,7 +99,7 @@ _DATA_DIR = _option("data_dir", "Folder with NAME/train.parquet and NAME/test.pa
 @_option("tensorboard", "Write event files for TensorBoard, too.")
 @_option("checkpoint_every", "Checkpoint every so many steps, and after each epoch.")
 @_option("initializer", "File of gpsym export --framework torch to initialize with.", str)
-@click.option("--output", type=click.Path(path_type=Path), help="Folder of the run [default: a new one in runs/].")
+@folder_option("--output", help="Folder of the run, new or empty [default: a new one in runs/].")
 @click.option("--resume", "go_on", is_flag=True, help="Go on with the run in --output if there is one.")
 def run_one(output: Path | None, go_on: bool, **options: Any) -> None:
     """Train one network and write config.json, metrics.jsonl, model.pt and summary.json."""
@@ -146,7 +147,8 @@ def _report(summary: dict[str, Any], folder: Path) -> None:
 
 @cli.command("table", epilog=f"Presets: {', '.join(PRESETS)}.")
 @click.argument("preset")
-@click.option("--output", type=click.Path(path_type=Path), help="Folder of the table [default: runs/PRESET].")
+@folder_option("--output", help="Folder of the table [default: runs/PRESET].")
+@force_option
 @_DATA_DIR
 @click.option("--data", help="Another data set than the preset's.")
 @click.option("--width", type=int, help="Another width.")
@@ -161,6 +163,7 @@ def _report(summary: dict[str, Any], folder: Path) -> None:
 def table_command(
     preset: str,
     output: Path | None,
+    force: bool,
     together: int | None,
     workers: int | None,
     cluster: str | None,
@@ -178,7 +181,8 @@ def table_command(
     if output is None and preset in PRESETS:
         folder.parent.mkdir(exist_ok=True)
     with going_on(lambda: f"to go on, {shlex.join(['python', '-m', 'training', *sys.argv[1:]])}"):
-        run_table(preset, folder, {name: value for name, value in options.items() if value is not None}, train_all)
+        changes = {name: value for name, value in options.items() if value is not None}
+        run_table(preset, folder, changes, train_all, force=force)
     click.echo((folder / "table.md").read_text(encoding="utf-8"))
 
 
@@ -214,8 +218,9 @@ def predict_command(run: Path, file: Path | None, as_json: bool) -> None:
 
 
 @cli.command("demo")
-@click.option("--output", type=click.Path(path_type=Path), default=Path("demo"), show_default=True,
-              help="Folder to write into; emptied first.")  # fmt: skip
+@folder_option(
+    "--output", default="demo", show_default=True, help="Folder to write into: new, empty or an earlier demo's."
+)
 def demo_command(output: Path) -> None:
     """Derive, verify, design, export, train on digits from the export, report."""
     demo(output)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 import os
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,14 +14,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["HUB", "Data", "Split", "load"]
+from gpsym.files import shown
+from gpsym.reading import read_arrays, reading
+from training.images import class_names, from_table, read_images, read_parquet
+
+__all__ = ["HUB", "Data", "Split", "load", "normalised"]
 
 # Names on the Hugging Face hub; a local folder holds NAME/train.parquet and NAME/test.parquet of the same schema.
 HUB = {"mnist": "ylecun/mnist", "fashion_mnist": "zalando-datasets/fashion_mnist", "cifar10": "uoft-cs/cifar10"}
 
 _TEST_FRACTION = 0.2  # of data sets that come without a test set
 _VALIDATION_FRACTION = 0.1  # of the training set
-
+_FEWEST = 10  # examples of a split
 
 _CHUNK = 2000  # inputs that are normalised together where all would take much memory
 
@@ -133,41 +137,61 @@ def load(name: str, *, data_dir: str | None = None, seed: int = 0) -> Data:
     Raises ValueError for an unknown name, and where files are missing or malformed.
     """
     x, y, x_test, y_test = _raw(name, data_dir or os.environ.get("GPSYM_DATA_DIR") or None)
+    place = shown(Path(name))
     for part, inputs, labels in (("train", x, y), ("test", x_test, y_test)):
-        problem = _problem(inputs, labels)
-        if problem:
-            raise ValueError(f"data: need {problem} in the {part} split of {name}; correct the data.")
+        if problem := _problem(inputs, labels):
+            raise ValueError(f"data: need {problem} in the {part} split of {place}; correct the data.")
     if x.shape[1:] != x_test.shape[1:]:
         raise ValueError(
             f"data: need test inputs of the shape of the training inputs, got {x_test.shape[1:]} and {x.shape[1:]} "
-            f"in {name}; correct the data."
+            f"in {place}; correct the data."
+        )
+    classes, examples = int(max(y.max(), y_test.max())) + 1, len(y) + len(y_test)
+    if classes > examples:  # Each class takes memory: it is an output of the network.
+        raise ValueError(
+            f"data: need labels below the number of examples, {examples}, got {classes - 1} in {place}; number the "
+            "classes from 0."
         )
     order = np.random.default_rng(seed).permutation(len(x))
     held_out = max(1, round(_VALIDATION_FRACTION * len(x)))
     validation, train = order[:held_out], order[held_out:]
-    mean, std = x[train].mean(dtype=np.float64), x[train].std(dtype=np.float64)
-    if not std > 0:
-        raise ValueError(f"data: need inputs that vary, got a standard deviation of {std} in {name}.")
-
-    mean, std = np.float32(mean), np.float32(std)
+    with np.errstate(over="ignore", invalid="ignore"):
+        moments = x[train].mean(dtype=np.float64), x[train].std(dtype=np.float64)
+        mean, std = (float(np.float32(moment)) for moment in moments)
+    if not 0 < std < math.inf:
+        raise ValueError(
+            f"data: need inputs that vary, by a standard deviation that float32 holds, got {std} in {place}; scale "
+            "them."
+        )
 
     def split(inputs: np.ndarray, labels: np.ndarray) -> Split:
-        if inputs.dtype != np.uint8:
-            inputs = ((inputs - mean) / std).astype(np.float32)
-        return Split(torch.from_numpy(inputs), torch.from_numpy(labels.astype(np.int64)), float(mean), float(std))
+        kept = torch.from_numpy(inputs) if inputs.dtype == np.uint8 else normalised(inputs, mean, std)
+        return Split(kept, torch.from_numpy(labels.astype(np.int64)), mean, std)
 
-    classes = int(max(y.max(), y_test.max())) + 1
-    return Data(split(x[train], y[train]), split(x[validation], y[validation]), split(x_test, y_test), classes)
+    data = Data(split(x[train], y[train]), split(x[validation], y[validation]), split(x_test, y_test), classes)
+    if not all(bool(part.inputs.isfinite().all()) for part in (data.train, data.validation, data.test)):
+        raise ValueError(f"data: need inputs that are finite when normalised, got others in {place}; scale them.")
+    return data
+
+
+def normalised(inputs: np.ndarray, mean: float, std: float) -> Tensor:
+    """(inputs - mean) / std as float32; numbers that are too large for it become infinite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return torch.from_numpy(((inputs - np.float32(mean)) / np.float32(std)).astype(np.float32))
 
 
 def _problem(x: np.ndarray, y: np.ndarray) -> str | None:
     """What inputs and labels must be and are not, with what came; None if all is well."""
-    if x.ndim < 2 or x.dtype.kind not in "buif" or not np.isfinite(x).all():
-        return f"finite real inputs of shape (examples, features...), got {x.dtype} of shape {x.shape}"
-    if y.ndim != 1 or y.dtype.kind not in "bui" or (len(y) and y.min() < 0):
+    if x.ndim < 2 or x.size == 0 or x.dtype.kind not in "buif":
+        return f"real inputs of shape (examples, features...), got {x.dtype} of shape {x.shape}"
+    if y.ndim != 1 or y.dtype.kind not in "bui":
         return f"one label 0, 1, 2, ... per example, got {y.dtype} of shape {y.shape}"
-    if len(x) != len(y) or len(x) < 10:
-        return f"as many labels as examples, at least 10, got {len(y)} for {len(x)}"
+    if len(x) != len(y) or len(x) < _FEWEST:
+        return f"as many labels as examples, at least {_FEWEST}, got {len(y)} for {len(x)}"
+    if y.min() < 0:
+        return f"labels 0, 1, 2, ..., got {y.min()}"
+    if x.dtype.kind == "f" and not np.isfinite(x).all():
+        return f"finite inputs, got {x[~np.isfinite(x)][0]}"
     return None
 
 
@@ -183,13 +207,14 @@ def _raw(name: str, data_dir: str | None) -> Raw:
         digits: Any = load_digits()
         return _hold_out(digits.data, digits.target)
     if name in HUB:
-        return _from_datasets(*_parquet(name, data_dir))
-    if path.suffix == ".npz" and path.is_file():
+        return _parquet(name, data_dir)
+    if path.suffix == ".npz" and os.path.isfile(path):
         return _npz(path)
-    if path.is_dir():
+    if os.path.isdir(path):  # where pathlib raises for a name that no file can have, os.path says no
         return _image_folder(path)
     raise ValueError(
-        f"data: need digits, {', '.join(HUB)}, an existing .npz file or a folder of images, got {name}; pass one."
+        f"data: need digits, {', '.join(HUB)}, an existing .npz file or a folder of images, got {shown(path)}; "
+        "pass one."
     )
 
 
@@ -201,74 +226,47 @@ def _hold_out(x: np.ndarray, y: np.ndarray) -> Raw:
 
 
 def _npz(path: Path) -> Raw:
-    if not zipfile.is_zipfile(path):
-        raise ValueError(f"data: need an archive of numpy.savez, got {path}, which is none; write it with savez.")
-    with np.load(path, allow_pickle=False) as arrays:
-        four = ("x_train", "y_train", "x_test", "y_test")
-        if all(name in arrays for name in four):
-            x, y, x_test, y_test = (arrays[name] for name in four)
-            return x, y, x_test, y_test
-        if "x" in arrays and "y" in arrays:
-            return _hold_out(arrays["x"], arrays["y"])
-        raise ValueError(f"data: need {', '.join(four)} or x, y in {path}, got {', '.join(arrays)}; rename them.")
+    x, y, *test = read_arrays(path, ("x_train", "y_train", "x_test", "y_test"), ("x", "y"))
+    if test:
+        return x, y, test[0], test[1]
+    if problem := _problem(x, y):
+        raise ValueError(f"data: need {problem} in {shown(path)}; correct the data.")
+    return _hold_out(x, y)
 
 
-def _parquet(name: str, data_dir: str | None):
-    """The Hugging Face data set of this name, from the folder or from the hub, as (train, test)."""
+def _parquet(name: str, data_dir: str | None) -> Raw:
+    """The Hugging Face data set of this name, from the folder or from the hub."""
+    if data_dir is None:
+        return _from_hub(name)
+    files = [Path(data_dir, name, f"{split}.parquet") for split in ("train", "test")]
+    for file in files:
+        if not os.path.exists(file):
+            raise ValueError(f"data: need {shown(file)}, got no such file; pass the folder that holds {name}/.")
+    (x, y), (x_test, y_test) = map(read_parquet, files)
+    return x, y, x_test, y_test
+
+
+def _from_hub(name: str) -> Raw:
     import datasets
 
     datasets.disable_progress_bars()
-    if data_dir is None:
-        try:
-            found = datasets.load_dataset(HUB[name])
-        except (OSError, RuntimeError) as error:
-            raise ValueError(
-                f"data: need a copy of {name}, got no answer from the Hugging Face hub ({type(error).__name__}); "
-                f"pass --data-dir FOLDER with {name}/train.parquet and {name}/test.parquet, or use digits."
-            ) from error
-    else:
-        files = {split: Path(data_dir, name, f"{split}.parquet") for split in ("train", "test")}
-        for file in files.values():
-            if not file.is_file():
-                raise ValueError(f"data: need {file}, got no such file; pass the folder that holds {name}/.")
-        found = datasets.load_dataset("parquet", data_files={split: str(file) for split, file in files.items()})
-    return found["train"], found["test"]
+    try:
+        found = datasets.load_dataset(HUB[name])
+    except (OSError, RuntimeError) as error:
+        raise ValueError(
+            f"data: need a copy of {name}, got no answer from the Hugging Face hub ({type(error).__name__}); "
+            f"pass --data-dir FOLDER with {name}/train.parquet and {name}/test.parquet, or use digits."
+        ) from error
+    with reading("data: need images of one size and whole labels", Path(HUB[name]), "use digits"):
+        (x, y), (x_test, y_test) = (from_table(found[split].data.table) for split in ("train", "test"))
+    return x, y, x_test, y_test
 
 
 def _image_folder(path: Path) -> Raw:
-    import datasets
-
-    datasets.disable_progress_bars()
-    found = datasets.load_dataset("imagefolder", data_dir=str(path))
-    if "train" not in found:
-        raise ValueError(
-            f"data: need images in {path}/train or in class folders, got {', '.join(map(str, found))}; add them."
-        )
-    if "test" in found:
-        return _from_datasets(found["train"], found["test"])
-    return _hold_out(*_arrays(found["train"]))
-
-
-def _from_datasets(train, test) -> Raw:
-    return (*_arrays(train), *_arrays(test))
-
-
-def _arrays(split) -> tuple[np.ndarray, np.ndarray]:
-    """Images as (examples, channels, height, width) bytes, and labels, of one Hugging Face split."""
-    import datasets
-
-    column = next((c for c in split.column_names if c in ("image", "img")), None)
-    if column is None:
-        raise ValueError(f"data: need a column image or img, got {', '.join(split.column_names)}; rename it.")
-    images = split.cast_column(column, datasets.Image())
-    pixels = [np.asarray(image) for image in images[column]]
-    if len({p.shape for p in pixels}) > 1:
-        raise ValueError(f"data: need images of one size, got {sorted({p.shape for p in pixels})[:3]}; resize them.")
-    if "label" not in split.column_names:
-        raise ValueError(
-            f"data: need labels, got {', '.join(split.column_names)}; name them label, or sort the images into "
-            "folders, two or more, one for each class."
-        )
-    x = np.stack(pixels)
-    x = x[:, None] if x.ndim == 3 else np.moveaxis(x, -1, 1)
-    return x, np.asarray(images["label"])
+    train, test = path / "train", path / "test"
+    if not train.is_dir():
+        return _hold_out(*read_images(path, class_names(path)))
+    classes = class_names(train)
+    if not test.is_dir():
+        return _hold_out(*read_images(train, classes))
+    return (*read_images(train, classes), *read_images(test, classes))

@@ -10,9 +10,13 @@ from pathlib import Path
 
 import click
 
+from gpsym.files import Output, bears_mark, shown
+
 __all__ = ["demo"]
 
 LEAST_ACCURACY = 0.9
+_INITIALIZER = "initializer.py"
+_PARTS = {_INITIALIZER, "run", ".run.lock", "report"}
 _WISHES = ["--sparsity", "0.85", "--slope", "0.7"]
 _RUN = ["--data", "digits", "--activation", "crelu", *_WISHES, "--depth", "10", "--width", "300", "--seed", "0"]
 
@@ -37,14 +41,14 @@ print(digest(model))
 
 
 def demo(folder: Path) -> None:
-    """Do every step as a user would, with its command printed, into `folder`, which is emptied first.
+    """Do every step as a user would, with its command printed, into `folder`, in place of an earlier demo there.
 
-    Raises ClickException if a step fails, if the network was not trained from the exported initializer's
-    weights, or if its test accuracy on digits is below `LEAST_ACCURACY`.
+    Raises ValueError for a folder that holds anything else than a demo. Raises ClickException if a step fails, if the
+    network was not trained from the exported initializer's weights, or if its test accuracy on digits is below
+    `LEAST_ACCURACY`.
     """
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    initializer, run = folder / "initializer.py", folder / "run"
+    _clear(folder)
+    initializer, run = folder / _INITIALIZER, folder / "run"
     _step("1. Derive the variance map", "gpsym", "derive", "crelu", "--quantity", "variance")
     _step("2. Verify every formula against its definition", "gpsym", "verify", "--digits", "50", "--points", "20")
     _step("3. Design 85 % zeros at the edge of chaos", "gpsym", "design", "crelu", *_WISHES)
@@ -55,6 +59,22 @@ def demo(folder: Path) -> None:
     _check_accuracy(summary)
     _step("6. Report", "gpsym", "report", "--output", str(folder / "report"), "--run", str(run))
     click.echo(f"\nAll done. Open {folder / 'report' / 'index.html'}.")
+
+
+def _clear(folder: Path) -> None:
+    """Make the folder, or remove an earlier demo from it, whose initializer bears gpsym's mark."""
+    Output(folder, force=True).inside(_INITIALIZER).require_free()
+    there = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    own = _PARTS if bears_mark(folder / _INITIALIZER) else set()
+    if foreign := sorted(there - own):
+        raise ValueError(
+            f"demo: need a folder that is new, empty or an earlier demo's, got {shown(folder)}, which holds "
+            f"{shown(Path(foreign[0]))}; pass another --output."
+        )
+    shutil.rmtree(folder / "run", ignore_errors=True)
+    shutil.rmtree(folder / "report", ignore_errors=True)
+    (folder / _INITIALIZER).unlink(missing_ok=True)  # last, so that what is left of a demo is known as one
+    folder.mkdir(exist_ok=True)
 
 
 def _step(title: str, program: str, *arguments: str) -> None:

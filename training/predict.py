@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from gpsym import CriticalInit
-from gpsym.files import read_array
+from gpsym.files import shown
+from gpsym.reading import read_array
 from gpsym.torch import activation_module
 from training import data, models, records, tensors
 from training.optimisation import input_factor
@@ -95,8 +96,9 @@ def _rows(file: Path, shape: tuple[int, ...], mean: float, std: float) -> Tensor
     """The rows of a file, normalised as the run's training split was."""
     rows = read_array(file)
     if rows.ndim < 2 or not len(rows) or rows.shape[1:] not in (shape, (int(np.prod(shape)),)):
-        raise ValueError(f"predict: need rows of shape {shape} in {file}, got {rows.shape}; save (inputs, *shape).")
+        raise ValueError(
+            f"predict: need rows of shape {shape} in {shown(file)}, got {rows.shape}; save (inputs, *shape)."
+        )
     if not np.isfinite(rows).all():
-        raise ValueError(f"predict: need finite numbers in {file}, got some that are not; remove their rows.")
-    normalised = ((rows.reshape(len(rows), *shape) - np.float32(mean)) / np.float32(std)).astype(np.float32)
-    return torch.from_numpy(normalised)
+        raise ValueError(f"predict: need finite numbers in {shown(file)}, got some that are not; remove their rows.")
+    return data.normalised(rows.reshape(len(rows), *shape), mean, std)

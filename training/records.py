@@ -15,8 +15,9 @@ from pydantic import BaseModel, Field
 from torch import Tensor
 from tqdm import tqdm
 
+from gpsym.files import PARTIAL
 from gpsym.run_files import read_object
-from training.checkpoint import serialized, write_durably
+from training.checkpoint import room_for, serialized, write_durably
 from training.config import ConfigSchema, RunConfig
 from training.history import LARGEST_LOSS, History
 from training.schema import MOST, STRICT, Domain, checked
@@ -100,14 +101,9 @@ class Records:
         """Append one epoch to metrics.jsonl."""
         if self.silent:
             return
-        try:
-            with (self.folder / METRICS).open("a", encoding="utf-8") as log:
-                log.write(_to_json(row) + "\n")
-        except OSError as error:
-            raise ValueError(
-                f"run: need room for {self.folder / METRICS}, got {error.strerror or error}; make some, then "
-                f"python -m training resume {self.folder}."
-            ) from error
+        path = self.folder / METRICS
+        with room_for(path), path.open("a", encoding="utf-8") as log:
+            log.write(_to_json(row) + "\n")
         if self._events is not None:
             for name, value in _scalars(row):
                 self._events.add_scalar(name, value, row["epoch"])
@@ -173,8 +169,8 @@ def read_summary(folder: Path) -> dict[str, Any]:
 
 def require_own(folder: Path) -> None:
     """Raises ValueError for a folder with files, none of which says that a run wrote them."""
-    partial = f".{CONFIG}.partial"  # death at the first write leaves this file alone
-    foreign = [path.name for path in folder.iterdir() if path.name != partial] if folder.exists() else []
+    there = folder.iterdir() if folder.exists() else ()
+    foreign = [path.name for path in there if not path.match(PARTIAL)]  # death at the first write leaves one such
     if foreign:
         raise ValueError(
             f"run: need a new or an empty folder, got {folder}, which holds {min(foreign)}; pass another --output."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -13,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gpsym.files import write_figure, write_text
+from gpsym.files import Output
 from gpsym.finite_width import finite_width
 from gpsym.plot.canvas import BLACK, BLUE, GREEN, ORANGE, RED, SKY, figure_of
 from training.config import RunConfig
 from training.presets import PRESETS
+from training.records import CONFIG
 from training.trainer import require_same, train_or_resume
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ Row = dict[str, Any]
 # Trains the runs of a table, by folder, and gives folder and summary of each as it ends.
 TrainAll = Callable[[Mapping[Path, RunConfig]], Iterator[tuple[Path, Mapping[str, Any]]]]
 
+_FILES = ("table.json", "table.md", "table.svg")
 _COLUMNS = {
     "activation": "activation",
     "sparsity": "sparsity",
@@ -51,21 +54,24 @@ def one_by_one(runs: Mapping[Path, RunConfig]) -> Iterator[tuple[Path, Mapping[s
         yield folder, train_or_resume(config, folder, wait=True)
 
 
-def run_table(name: str, output: Path, changes: Mapping[str, Any], train_all: TrainAll = one_by_one) -> list[Row]:
+def run_table(
+    name: str, output: Path, changes: Mapping[str, Any], train_all: TrainAll = one_by_one, *, force: bool = False
+) -> list[Row]:
     """Train all runs of a preset that are not finished in `output`, and write what there is after each.
 
     name       one of `PRESETS`.
     output     folder of the table: ROW-seedN/ for each run, table.md, table.json and table.svg.
     changes    fields of `RunConfig` in place of those that all runs of the preset share.
     train_all  how: `one_by_one`, or as `training.cluster.on_cluster` makes them.
+    force      whether to write over files of these names in a folder without a run of the table.
 
     Started again, it goes on where it was cut off; started twice at a time, each waits for the runs of the other.  A
     row has the mean over its seeds and the standard deviation of a run; diverged runs count, with the accuracy of their
     best epoch.  Beside them stand the probabilities, for a fully connected network at initialization, that a variance
     leaves the basin of q_star, or exceeds twice q_star.
 
-    Raises ValueError for an unknown name, for a folder that holds another table's runs, for changes that no run can
-    have, and as `train_all` and `train_or_resume`.
+    Raises ValueError for an unknown name, for a folder that holds another table's runs, or such files and no run of the
+    table, for changes that no run can have, and as `train_all` and `train_or_resume`.
     """
     if name not in PRESETS:
         raise ValueError(f"table: need one of {', '.join(PRESETS)}, got {name}; pass one.")
@@ -75,6 +81,10 @@ def run_table(name: str, output: Path, changes: Mapping[str, Any], train_all: Tr
     runs = {folder: config for row in rows for folder, config in row.items()}
     for folder, config in runs.items():
         require_same(config, folder)
+    begun = any((folder / CONFIG).exists() for folder in runs)
+    to = Output(output, force=force or begun)
+    for file in _FILES:
+        to.inside(file).require_free()
     output.mkdir(exist_ok=True)
     summaries: dict[Path, Mapping[str, Any]] = {}
     table: list[Row] = []
@@ -83,7 +93,7 @@ def run_table(name: str, output: Path, changes: Mapping[str, Any], train_all: Tr
             summaries[folder] = summary
             ended = [(row, [summaries[folder] for folder in row if folder in summaries]) for row in rows]
             table = [_row(next(iter(row.values())), found) for row, found in ended if found]
-            _write(output, table)
+            _write(replace(to, force=True), table)  # from the first time on they are the table's own
     finally:
         with suppress(OSError):  # unless nothing came to be in it
             output.rmdir()
@@ -121,10 +131,11 @@ def _risks(config: RunConfig) -> dict[str, float | None]:
     return {"escape_probability": found.escape_probability, "excursion_probability": found.excursion_probability}
 
 
-def _write(output: Path, table: list[Row]) -> None:
-    write_text(output / "table.json", json.dumps(table, indent=2) + "\n")
-    write_text(output / "table.md", _markdown(table))
-    write_figure(output / "table.svg", table_figure(table))
+def _write(output: Output, table: list[Row]) -> None:
+    data, text, figure = map(output.inside, _FILES)
+    data.write_text(json.dumps(table, indent=2) + "\n")
+    text.write_text(_markdown(table))
+    figure.write_figure(table_figure(table))
 
 
 def _markdown(table: list[Row]) -> str:

@@ -14,12 +14,15 @@ from gpsym.cli.options import (
     design_of,
     excursion_of,
     json_option,
+    output_option,
+    say_written,
     size_options,
     wish_options,
 )
 from gpsym.design import CriticalInit
 from gpsym.export import FRAMEWORKS, export_text
-from gpsym.files import read_array, write_array, write_text
+from gpsym.files import Output
+from gpsym.reading import read_array
 
 __all__ = ["design_command", "export", "kernel", "stability_command"]
 
@@ -202,11 +205,13 @@ def _end(number: float | None) -> str:
 @activation_argument
 @wish_options
 @click.option("--framework", required=True, help=f"One of {', '.join(FRAMEWORKS)}.")
-@click.option("--output", type=click.Path(path_type=Path), required=True, help="File to write.")
-def export(activation: str, framework: str, output: Path, **wishes: Any) -> None:
+@output_option("File to write.")
+def export(activation: str, framework: str, output: Output, **wishes: Any) -> None:
     """Write a design to a file that needs no gpsym."""
-    write_text(output, export_text(design_of(activation, **wishes), framework))
-    click.echo(f"wrote {output}")
+    output.require_free()
+    text = export_text(design_of(activation, **wishes), framework)
+    output.write_text(text, None if framework == "json" else "py")
+    say_written(output)
 
 
 @click.command()
@@ -219,7 +224,7 @@ def export(activation: str, framework: str, output: Path, **wishes: Any) -> None
 )
 @click.option("--input", "rows", type=click.Path(path_type=Path), required=True, help=".npy file, (n, features).")
 @click.option("--other", type=click.Path(path_type=Path), help=".npy file of other rows. [default: those of --input]")
-@click.option("--output", type=click.Path(path_type=Path), required=True, help=".npy file to write, (n, n').")
+@output_option(".npy file to write, (n, n').")
 def kernel(
     activation: str,
     depth: int,
@@ -227,14 +232,15 @@ def kernel(
     input_mean_square: float | None,
     rows: Path,
     other: Path | None,
-    output: Path,
+    output: Output,
     **wishes: Any,
 ) -> None:
     """Write the kernel matrix of a deep network with a design's weights: rows against rows."""
     from gpsym.kernel import kernels
 
+    output.require_free()
     arrays = read_array(rows), None if other is None else read_array(other)
     design = design_of(activation, **wishes)
     found = kernels(arrays[0], design, depth=depth, input_mean_square=input_mean_square, other=arrays[1])
-    write_array(output, found.kind(kind))
-    click.echo(f"wrote {output}")
+    output.write_array(found.kind(kind))
+    say_written(output)

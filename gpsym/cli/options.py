@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -12,6 +14,7 @@ import click
 from gpsym.activation import Activation
 from gpsym.design import CriticalInit, DesignWarning, edge_of_chaos
 from gpsym.expression import parse_activation
+from gpsym.files import Output, shown
 from gpsym.members import member
 
 __all__ = [
@@ -20,9 +23,13 @@ __all__ = [
     "design_of",
     "excursion_of",
     "expression_options",
+    "folder_option",
+    "force_option",
     "json_option",
     "names_of",
+    "output_option",
     "parameter_options",
+    "say_written",
     "size_options",
     "wish_options",
 ]
@@ -65,7 +72,49 @@ size_options = _together(
     click.option("--depth", type=int, help="Layers after the first hidden one."),
     click.option("--excursion", type=float, help="Multiple of q* not to be exceeded.  [default: 2]"),
 )
+force_option = click.option(
+    "--force",
+    is_flag=True,
+    help="Replace files that are there, also those that gpsym did not write or that were changed since.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def output_option(words: str, on_stdout: str = "") -> Callable[[Callable], Callable]:
+    """--output and --force of a command that writes one file, as its argument `output`.
+
+    words      the help of --output.
+    on_stdout  the form in which the content goes to standard output, if there are several.
+    """
+    form = f", {on_stdout}" if on_stdout else ""
+
+    def decorate(command: Callable) -> Callable:
+        @functools.wraps(command)
+        def writing(*arguments: Any, output: str, force: bool, **options: Any) -> Any:
+            path = None if output == "-" else Path(output)
+            return command(*arguments, output=Output(path, force), **options)
+
+        named = click.option("--output", metavar="PATH", required=True, help=f"{words} - is standard output{form}.")
+        return _together(named, force_option)(writing)
+
+    return decorate
+
+
+def folder_option(flag: str, **attributes: Any) -> Callable[[Callable], Callable]:
+    """An option for a folder that a command writes into, which cannot be standard output."""
+
+    def checked(_context: click.Context, _option: click.Parameter, value: str | None) -> Path | None:
+        if value == "-":
+            raise ValueError(f"output: need a folder for {flag}, got -, standard output; pass the name of a folder.")
+        return None if value is None else Path(value)
+
+    return click.option(flag, metavar="FOLDER", callback=checked, **attributes)
+
+
+def say_written(output: Output) -> None:
+    """Name the file that was written."""
+    if output.path is not None:
+        click.echo(f"wrote {shown(output.path)}")
 
 
 def activations_of(

@@ -7,8 +7,16 @@ from typing import Any
 
 import click
 
-from gpsym.cli.options import activation_argument, design_of, excursion_of, size_options, wish_options
-from gpsym.files import write_figure
+from gpsym.cli.options import (
+    activation_argument,
+    design_of,
+    excursion_of,
+    output_option,
+    say_written,
+    size_options,
+    wish_options,
+)
+from gpsym.files import Output, figure_style
 
 __all__ = ["plot", "report"]
 
@@ -18,14 +26,14 @@ __all__ = ["plot", "report"]
 @activation_argument
 @wish_options
 @size_options
-@click.option("--output", type=click.Path(path_type=Path), required=True, help="File to write: .png, .svg or .pdf.")
+@output_option("File to write: .png, .svg or .pdf.", "as SVG")
 def plot(
     figure: str,
     activation: str,
     width: int | None,
     depth: int | None,
     excursion: float | None,
-    output: Path,
+    output: Output,
     **wishes: Any,
 ) -> None:
     """Draw a figure.
@@ -34,6 +42,8 @@ def plot(
     slopes have one fixed point and which three, and with --width and --depth the risk of an excursion; or spread, the
     variance of networks of a width layer by layer, computed and simulated.
     """
+    output.require_free()
+    figure_style(output)
     from gpsym.plot import phase_figure, spread_figure, variance_map_figure
 
     if figure == "map":
@@ -46,15 +56,18 @@ def plot(
         drawn = spread_figure(design_of(activation, **wishes), width=width, depth=depth, **excursion_of(excursion))
     else:
         raise ValueError(f"plot: need map, phase or spread, got {figure}; choose one.")
-    write_figure(output, drawn)
-    click.echo(f"wrote {output}")
+    output.write_figure(drawn)
+    say_written(output)
 
 
 @click.command()
-@click.option("--output", type=click.Path(path_type=Path), required=True, help="Folder to write index.html into.")
+@output_option("Folder to write index.html into.", "the page itself")
 @click.option("--run", "run_folder", type=click.Path(path_type=Path), help="Folder of a training run to include.")
-def report(output: Path, run_folder: Path | None) -> None:
+def report(output: Output, run_folder: Path | None) -> None:
     """Write formulas, designs, plots and verification as one HTML page that opens offline."""
-    from gpsym.report import write_report
+    from gpsym.report import report_page
 
-    click.echo(f"wrote {write_report(output, run=run_folder)}")
+    page = output.inside("index.html")
+    page.require_free()
+    page.write_text(report_page(run_folder), "html")
+    say_written(page)

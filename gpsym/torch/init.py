@@ -13,9 +13,10 @@ from typing import Any, overload
 import torch
 from torch import nn
 
-from gpsym.torch.drawing import draw_, require_same_on_all_ranks, reshard_
+from gpsym.torch.drawing import draw_, require_same_on_all_ranks, require_writable, reshard_
+from gpsym.torch.keeping import unmoved
 from gpsym.torch.rules import Choice, Design, Rule, find_roles, given_rules, why
-from gpsym.torch.sites import Part, Site, Skipped, find_sites, refusal
+from gpsym.torch.sites import Part, Site, Skipped, find_sites, refusal, require_layers
 from gpsym.torch.tracing import Place, trace
 
 __all__ = ["InitReport", "LayerReport", "Rule", "Skipped", "aligned", "init_"]
@@ -204,15 +205,40 @@ def init_(
 
     Returns what was done, layer by layer, and what was not.
 
-    Raises ValueError, before anything is written, for a bias that is missing though its rule has variance and no
-    normalization follows; layers that are lazy, empty or on the meta device; complex and integer weights; weights that
-    a hook computes; parametrizations that change what they are assigned (spectral_norm: its largest singular value is
+    Raises ValueError, before anything is written and with all as it was, for a bias that is missing though its rule has
+    variance and no normalization follows; layers that are lazy, empty or on the meta device; complex and integer
+    weights; weights that a hook computes; expanded weights, and others that share a place in memory; weights that
+    cannot be written, such as those made under torch.inference_mode; modules of torch.jit and torch.export, and
+    quantized ones; parametrizations that change what they are assigned (spectral_norm: its largest singular value is
     always 1); unknown names; and ranks of a sharded model whose generators or batches differ.
 
     Source: Price et al. 2024 for the hidden layers, at the edge of chaos V(q*) = q*, chi_1(q*) = 1; the fan-in is that
     of He et al. 2015, section 2.2.
     """
-    choice = Choice(design, input_mean_square, first, readout)
+    require_layers("init_", model)
+    with unmoved(model):
+        planner = _planned(model, Choice(design, input_mean_square, first, readout), batch, first_layers,
+                           readout_layers, rules)  # fmt: skip
+        plans = planner.plans
+        reshard_(model)
+        require_writable(model, [(site.name, part) for site, row in plans for part, _ in _draws(site, row)])
+        tensors = [tensor for site, _ in plans for tensor in site.weight.originals()]
+        require_same_on_all_ranks(tensors, [(row.name, row.weight_std, row.bias_std) for _, row in plans], generator)
+    for site, row in plans:
+        for part, std in _draws(site, row):
+            draw_(part, std, generator)
+    return InitReport(tuple(row for _, row in plans), tuple(planner.skipped))
+
+
+def _planned(
+    model: nn.Module,
+    choice: Choice,
+    batch: Any,
+    first_layers: str | Iterable[str] | None,
+    readout_layers: str | Iterable[str] | None,
+    rules: Mapping[str, Rule | None] | None,
+) -> _Planner:
+    """What `init_` is to do.  Raises ValueError for what cannot be drawn."""
     sites, others = find_sites(model)
     given = given_rules(rules, model, sites) if rules else {}
     left = [site for site in sites if site.name in given and given[site.name] is None]
@@ -221,21 +247,19 @@ def init_(
     _require_drawable(site for site in wanted if site not in lazy)
     places = None if batch is None else trace(model, {site.module for site in sites}, batch)
     _require_drawable(lazy)
-    reshard_(model)
     roles = find_roles(sites, places, first_layers, readout_layers)
     planner = _Planner(choice, given, others)
     for site in left:
         planner.leave(site)
     for site in wanted:
         planner.add(site, roles[site.name], (places or {}).get(site.module), places is not None)
-    plans = planner.plans
-    tensors = [tensor for site, _ in plans for tensor in site.weight.originals()]
-    require_same_on_all_ranks(tensors, [(row.name, row.weight_std, row.bias_std) for _, row in plans], generator)
-    for site, row in plans:
-        for part, std in zip(site.parts, (row.weight_std, row.bias_std), strict=False):
-            if std is not None:
-                draw_(part, std, generator)
-    return InitReport(tuple(row for _, row in plans), tuple(planner.skipped))
+    return planner
+
+
+def _draws(site: Site, row: LayerReport) -> list[tuple[Part, float]]:
+    """The tensors of the site that are drawn, with their standard deviations."""
+    both = zip(site.parts, (row.weight_std, row.bias_std), strict=False)
+    return [(part, std) for part, std in both if std is not None]
 
 
 def _require_drawable(sites: Iterable[Site]) -> None:

@@ -70,7 +70,7 @@ def passed(model: nn.Module, batch: Any, loss: Loss | None) -> dict[nn.Module, S
         # Activations that work in place then do so on a copy.
         return h.clone() if isinstance(output, Tensor) else None
 
-    with _same_random_numbers(model), torch.inference_mode(False), torch.enable_grad(), quiet(model):
+    with torch.inference_mode(False), torch.enable_grad(), quiet(model):
         with graph.recording(), _watched(sites, watch):
             output = call(model, batch)
         if not met:
@@ -110,13 +110,6 @@ def _require_pair(name: str, h: Tensor) -> None:
             f"diagnose: need two inputs or more, which make a pair, got {tuple(h.shape)} behind {name!r}; pass more, "
             "along the first dimension."
         )
-
-
-@contextmanager
-def _same_random_numbers(model: nn.Module) -> Iterator[None]:
-    devices = {p.device for p in model.parameters() if p.device.type == "cuda"}
-    with torch.random.fork_rng(devices=sorted(device.index or 0 for device in devices)):
-        yield
 
 
 @contextmanager

@@ -6,6 +6,7 @@ Needs torch and the standard library only: `gpsym export` writes this very code 
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-__all__ = ["TRANSPOSED", "Part", "Site", "Skipped", "find_sites", "is_norm", "refusal"]
+__all__ = ["TRANSPOSED", "Part", "Site", "Skipped", "find_sites", "is_norm", "refusal", "require_layers"]
 
 FORWARD = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Bilinear)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -198,6 +199,33 @@ def _at_rest(chain: nn.Module) -> Iterator[None]:
     finally:
         for part, mode in modes.items():
             part.training = mode
+
+
+def require_layers(door: str, model: nn.Module) -> None:
+    """Raise ValueError for what is no module, and for modules that were compiled into another form of their weights."""
+    is_module = isinstance(model, nn.Module)
+    if not is_module:
+        raise ValueError(f"{door}: need a torch.nn.Module, got {type(model).__name__}; pass the model itself.")
+    for name, module in model.named_modules():
+        if form := _compiled_form(module):
+            kind, step = form
+            where = f" at {name!r}" if name else ""
+            raise ValueError(
+                f"{door}: need layers of torch.nn, got {kind}{where}, which has none that can be changed; call {door} "
+                f"on the model before {step}."
+            )
+
+
+def _compiled_form(module: nn.Module) -> tuple[str, str] | None:
+    """(what it is, what made it) of a module whose weights are not those of layers any more."""
+    if isinstance(module, torch.jit.ScriptModule) and any(True for _ in module.parameters()):
+        return "a module of torch.jit", "torch.jit.script or torch.jit.trace"
+    if inspect.isfunction(getattr(type(module), "weight", None)):  # that unpacks the weights
+        return f"a quantized {_kind(module)}", "it is quantized"
+    nodes = getattr(getattr(module, "graph", None), "nodes", ())
+    if not callable(nodes) and any(str(node.target).startswith("aten.") for node in nodes):
+        return "an exported graph", "torch.export.export"
+    return None
 
 
 def refusal(site: Site) -> str | None:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
+from gpsym.torch.keeping import unmoved
 from gpsym.torch.sites import is_norm
 
 __all__ = ["ATTENTION", "MOVES", "Graph", "Place", "call", "quiet", "tensors_in", "trace"]
@@ -90,26 +91,19 @@ def call(model: nn.Module, batch: Any) -> Any:
 @contextmanager
 def quiet(model: nn.Module) -> Iterator[None]:
     """Evaluation mode, but for batch normalization, which there would not normalize; everything restored behind."""
-    modes = {module: module.training for module in model.modules()}
     lazy = [m for m in model.modules() if isinstance(m, LazyModuleMixin) and is_norm(m)]
-    buffers = [b for b in model.buffers() if not nn.parameter.is_lazy(b)]
-    saved = [buffer.clone() for buffer in buffers]
     fast_attention = torch.backends.mha.get_fastpath_enabled()
     try:
         torch.backends.mha.set_fastpath_enabled(False)  # it would pass by the layers that the hooks sit on
-        for module in modes:
-            module.training = isinstance(module, nn.modules.batchnorm._NormBase)
-        yield
+        with unmoved(model) as kept:
+            for module in kept.modes:
+                module.training = isinstance(module, nn.modules.batchnorm._NormBase)
+            yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_attention)
-        for module, mode in modes.items():
-            module.training = mode
-        with torch.no_grad():
-            for buffer, value in zip(buffers, saved, strict=True):
-                buffer.copy_(value)
-        for module in lazy:
-            if isinstance(module, nn.modules.batchnorm._NormBase) and not isinstance(module, LazyModuleMixin):
-                module.reset_running_stats()  # it took on its shape, and the statistics of the batch
+    for module in lazy:
+        if isinstance(module, nn.modules.batchnorm._NormBase) and not isinstance(module, LazyModuleMixin):
+            module.reset_running_stats()  # it took on its shape, and the statistics of the batch
 
 
 def tensors_in(value: Any) -> Iterator[Tensor]:

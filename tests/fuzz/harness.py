@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import resource
 import signal
 import tempfile
@@ -91,9 +92,14 @@ def _assert_refused(door: Door, outcome: Outcome) -> None:
 
 
 def _contents(folder: Path) -> dict[str, bytes]:
-    """The regular files below the folder, by name; others have no content."""
-    paths = sorted(folder.rglob("*"))
-    return {str(p.relative_to(folder)): p.read_bytes() if p.is_file() else b"" for p in paths}
+    """The regular files and links below the folder, by name; others have no content."""
+    return {str(path.relative_to(folder)): _content(path) for path in sorted(folder.rglob("*"))}
+
+
+def _content(path: Path) -> bytes:
+    if path.is_symlink():
+        return os.fsencode(os.readlink(path))
+    return path.read_bytes() if path.is_file() else b""
 
 
 def _outcome(door: Door, arguments: Sequence[str]) -> Outcome:

@@ -157,6 +157,8 @@ def test_kernel(capsys, tmp_path):
     assert gpsym(capsys, "kernel", "crelu", *wishes) == (0, f"wrote {out_path}\n", "")
     assert np.array_equal(np.load(out_path), kernels(x, design, depth=3).nngp)
     more = ["--kind", "ntk", "--other", y_path, "--input-mean-square", "1"]
+    assert "pass --force to replace it" in gpsym(capsys, "kernel", "crelu", *wishes, *more)[2]  # .npy has no mark
+    wishes.append("--force")
     assert gpsym(capsys, "kernel", "crelu", *wishes, *more)[0] == 0
     assert np.array_equal(np.load(out_path), kernels(x, design, depth=3, other=y, input_mean_square=1.0).ntk)
     np.save(x_path, np.array(["a"]))

@@ -263,6 +263,17 @@ def test_bad_input_is_refused_in_one_sentence(message):
     assert message in str(error.value)
 
 
+def test_matrices_that_exceed_the_memory_are_refused(monkeypatch):
+    def no_memory(_like):
+        raise MemoryError
+
+    monkeypatch.setattr(np, "empty_like", no_memory)
+    with pytest.raises(
+        ValueError, match=r"^kernels: need memory for two matrices of 3 by 2 numbers, got too little; pass"
+    ):
+        kernels(data(3), relu(), depth=1, sigma_w2=2.0, other=data(2))
+
+
 def test_kernels_need_no_torch():
     code = "import sys, gpsym.kernel; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import re
 import sys
 from html.parser import HTMLParser
@@ -14,11 +13,12 @@ import sympy as sp
 from scipy.special import erf, erfc
 
 from gpsym import maps, report, typeset
+from gpsym.cli import main
 from gpsym.design import edge_of_chaos
 from gpsym.finite_width import excursion_probability
 from gpsym.maps import QUANTITIES
 from gpsym.members import MEMBERS
-from gpsym.report import SPARSIFYING, write_report
+from gpsym.report import SPARSIFYING, report_page
 from gpsym.typeset import Root, paper_form
 from gpsym.verify import Check, Refuted, Undecided
 
@@ -77,21 +77,17 @@ def run(tmp_path_factory):
 @pytest.fixture(scope="module")
 def source(tmp_path_factory, run):
     """The page, written once."""
-    path = write_report(tmp_path_factory.mktemp("parent") / "report", run=run)
-    assert path.name == "index.html"
-    assert [entry.name for entry in path.parent.iterdir()] == ["index.html"]
-    return path.read_text(encoding="utf-8")
+    folder = tmp_path_factory.mktemp("parent") / "report"
+    with pytest.raises(SystemExit) as end:
+        main(["report", "--output", str(folder), "--run", str(run)])
+    assert end.value.code == 0
+    assert [entry.name for entry in folder.iterdir()] == ["index.html"]
+    return (folder / "index.html").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
 def page(source):
     return Page(source)
-
-
-@pytest.fixture
-def quick(monkeypatch):
-    """Pages without content, for what concerns their files."""
-    monkeypatch.setattr(report, "_page", lambda run: "a page")
 
 
 def test_page_stands_alone(source, page):
@@ -327,67 +323,7 @@ def test_the_page_is_about_the_activations_of_the_paper():
     assert len(SPARSIFYING) == 5
 
 
-# Files.
-
-
-def test_output_folder_is_created(tmp_path, quick):
-    path = write_report(tmp_path / "report")
-    assert path == tmp_path / "report" / "index.html"
-    assert path.read_text() == "a page"
-
-
-def test_an_old_report_is_replaced(tmp_path, quick):
-    (tmp_path / "index.html").write_text("old")
-    assert write_report(tmp_path).read_text() == "a page"
-
-
-@pytest.mark.parametrize("failing", ["replace", "page"])
-def test_a_failure_leaves_the_old_report_whole(tmp_path, quick, monkeypatch, failing):
-    def fail(*_):
-        raise OSError("no space left")
-
-    (tmp_path / "index.html").write_text("old")
-    monkeypatch.setattr(*((os, "replace") if failing == "replace" else (report, "_page")), fail)
-    with pytest.raises((OSError, ValueError), match="no space left"):
-        write_report(tmp_path)
-    assert [entry.name for entry in tmp_path.iterdir()] == ["index.html"]
-    assert (tmp_path / "index.html").read_text() == "old"
-
-
-def test_the_file_appears_by_renaming(tmp_path, quick, monkeypatch):
-    """At the moment of the renaming the whole text lies beside the target."""
-    renamed = []
-    replace = os.replace
-
-    def watch(old, new):
-        renamed.append((old.read_text(), old.parent, new.exists()))
-        replace(old, new)
-
-    monkeypatch.setattr(os, "replace", watch)
-    write_report(tmp_path)
-    assert renamed == [("a page", tmp_path, False)]
-
-
-def test_missing_parent_folder(tmp_path, quick):
-    with pytest.raises(ValueError, match=r"^report: need an existing folder for the report, got .*nowhere; create it"):
-        write_report(tmp_path / "nowhere" / "report")
-    assert not (tmp_path / "nowhere").exists()
-
-
-def test_output_that_is_a_file(tmp_path, quick):
-    (tmp_path / "report").write_text("")
-    with pytest.raises(ValueError, match=r"got the file .*report; pass a folder"):
-        write_report(tmp_path / "report")
-
-
-def test_unusable_run_leaves_no_folder(tmp_path, quick):
-    with pytest.raises(ValueError, match=r"need config\.json in"):
-        write_report(tmp_path / "report", run=tmp_path)
-    assert not (tmp_path / "report").exists()
-
-
-def test_missing_matplotlib_is_said(tmp_path, monkeypatch):
+def test_missing_matplotlib_is_said(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ImportError, match="plots need matplotlib"):
-        write_report(tmp_path / "report")
-    assert not (tmp_path / "report").exists()
+        report_page()

@@ -352,3 +352,29 @@ def test_the_readme_prints_the_digits_that_are_proved(table, column):
     for x in {*one_sided, *two_sided}:
         cells = (found[x][column] if x in found else "" for found in (one_sided, two_sided))
         assert " ".join(f"| {x} | {' | '.join(cells)} |".split()) in {" ".join(line.split()) for line in lines}
+
+
+@pytest.mark.parametrize("change", [lambda text: "mine", lambda text: text.replace("0", "1", 1), lambda text: "{}"])
+def test_only_certificates_are_replaced_without_force(tmp_path, capsys, monkeypatch, change):
+    name = min(THEOREMS, key=lambda name: (CERTIFICATES / f"{name}.json").stat().st_size)
+    path = tmp_path / f"{name}.json"
+    shutil.copy(CERTIFICATES / path.name, path)
+    assert status(proofs, name, "--certificates", str(tmp_path)) == 0
+    whole = path.read_text()
+    path.write_text(change(whole))
+    before = path.read_text()
+    with monkeypatch.context() as patch:
+        patch.setattr("proofs.cli.settle", lambda theorem: pytest.fail("proved"))
+        assert status(proofs, name, "--certificates", str(tmp_path)) == 2
+    assert f"got {path}; choose another name, or pass --force to replace it." in capsys.readouterr().err
+    assert path.read_text() == before
+    assert status(proofs, name, "--certificates", str(tmp_path), "--force") == 0
+    assert path.read_text() == whole
+
+
+def test_certificates_need_a_folder(tmp_path, capsys):
+    assert status(proofs, "--certificates", "-") == 2
+    assert "need a folder for --certificates, got -" in capsys.readouterr().err
+    assert status(proofs, "--certificates", str(tmp_path / "no" / "folder")) == 2
+    assert "create" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

@@ -241,3 +241,10 @@ def test_an_unknown_table_leaves_no_folder(invoke, tmp_path, monkeypatch):
 def test_bad_workers_of_a_table_are_refused_in_one_line(invoke, tmp_path, arguments, message):
     assert_refused(*invoke("table", "mini-dnn", *arguments, "--output", str(tmp_path / "t")), message)
     assert not (tmp_path / "t").exists()
+
+
+@pytest.mark.parametrize("command", [["run", *SMALL], ["table", "paper-dnn"], ["demo"]])
+def test_folders_are_not_standard_output(invoke, command, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert_refused(*invoke(*command, "--output", "-"), "need a folder for --output, got -, standard output")
+    assert list(tmp_path.iterdir()) == []

@@ -1,6 +1,7 @@
 """Data sets: shapes, normalisation and splits of what ships, and of files made here in every format that is read."""
 
 import io
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from torch import Tensor
 from training.data import HUB, Data, load
 
 RANDOM = np.random.default_rng(0)
+ROWS = RANDOM.normal(size=(50, 4))
 SPLITS = ("train", "validation", "test")
 
 
@@ -229,14 +231,10 @@ def test_missing_parquet_file_is_named(mnist):
 
 
 def test_npz_file_of_other_arrays_is_refused(npz):
-    with pytest.raises(ValueError, match=r"need x_train, y_train, x_test, y_test or x, y in .*got images, targets;"):
+    with pytest.raises(
+        ValueError, match=r"with x_train, y_train, x_test, y_test or x, y, got .*: arrays images, targets;"
+    ):
         load(npz(images=np.zeros((20, 4)), targets=np.arange(20)))
-
-
-def test_images_of_different_sizes_are_refused(save_images):
-    save_images("train", random_images(20, 4, 6))
-    with pytest.raises(ValueError, match=r"need images of one size, got \[\(4, 6\), \(6, 4\)\]"):
-        load(save_images("train/more", random_images(20, 6, 4)))
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
@@ -261,17 +259,61 @@ def test_inputs_that_do_not_vary_are_refused(npz, value):
 @pytest.mark.parametrize(
     ("x", "y", "message"),
     [
-        (np.full((50, 4), np.nan), np.arange(50), "need finite real inputs"),
-        (np.zeros((50, 4), complex), np.arange(50), "need finite real inputs .* got complex128"),
-        (np.zeros(50), np.arange(50), r"got float64 of shape \(40,\)"),
-        (RANDOM.normal(size=(50, 4)), np.arange(50) - 1, "need one label 0, 1, 2"),
-        (RANDOM.normal(size=(50, 4)), np.arange(50) + 0.5, "need one label .* got float64"),
-        (RANDOM.normal(size=(50, 4)), np.eye(50, dtype=int), r"need one label .* of shape \(40, 50\)"),
+        (np.full((50, 4), np.nan), np.arange(50), "need finite inputs, got nan"),
+        (np.full((50, 4), -np.inf, ">f2"), np.arange(50), "need finite inputs, got -inf"),
+        (np.zeros((50, 4), complex), np.arange(50), "an array of complex128, which are no real numbers"),
+        (np.zeros(50), np.arange(50), r"need real inputs .* got float64 of shape \(50,\)"),
+        (np.array(1.0), np.arange(50), r"need real inputs .* got float64 of shape \(\)"),
+        (np.zeros((0, 4)), np.arange(0), r"need real inputs .* got float64 of shape \(0, 4\)"),
+        (np.zeros((50, 0)), np.arange(50), r"need real inputs .* got float64 of shape \(50, 0\)"),
+        (ROWS, np.arange(49), "need as many labels as examples, at least 10, got 49 for 50"),
+        (ROWS, np.arange(50) - 1, "need labels 0, 1, 2, ..., got -1"),
+        (ROWS, np.arange(50) + 0.5, "need one label .* got float64"),
+        (ROWS, np.full(50, np.nan), "need one label .* got float64"),
+        (ROWS, np.eye(50, dtype=int), r"need one label .* of shape \(50, 50\)"),
+        (ROWS, np.array(3), r"need one label .* of shape \(\)"),
+        (ROWS, np.arange(50) + 10**8, "need labels below the number of examples, 50, got 1000000"),
+        (ROWS, np.full(50, 2**63 - 1), "need labels below the number of examples, 50, got 9223372036854775807"),
+        (ROWS, np.full(50, 2**64 - 1, np.uint64), "need labels below .*, 50, got 18446744073709551615"),
+        (ROWS * 1e300, np.arange(50), "need inputs that vary, by a standard deviation that float32 holds, got inf"),
+        (ROWS * 1e-60, np.arange(50), "need inputs that vary, by a standard deviation that float32 holds, got 0.0"),
     ],
 )
 def test_malformed_arrays_are_refused(npz, x, y, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=rf"^data: .*{message}.*; .*\.$"):
         load(npz(x=x, y=y))
+
+
+def test_one_test_input_out_of_the_range_of_float32_is_refused(npz):
+    arrays = {
+        "x_train": ROWS,
+        "y_train": np.arange(50),
+        "x_test": ROWS * [[1e300], *[[1]] * 49],
+        "y_test": np.arange(50),
+    }
+    with pytest.raises(ValueError, match="need inputs that are finite when normalised, got others"):
+        load(npz(**arrays))
+
+
+@pytest.mark.parametrize("dtype", [">f8", ">f4", "f2", "i1", ">i4", "u2", ">u8", "g"])
+@pytest.mark.parametrize("layout", [np.asfortranarray, np.ascontiguousarray, lambda x: np.flip(np.flip(x).copy())])
+def test_types_and_layouts_of_the_same_numbers_load_as_the_same_data(npz, dtype, layout):
+    rows, labels = RANDOM.integers(0, 100, (50, 2, 3)), np.arange(50) % 7
+    expected = load(npz(x=rows.astype(np.float64), y=labels))
+    found = load(npz(x=layout(rows.astype(dtype)), y=layout(labels[:, None].astype(dtype)[:, 0].astype(">i2"))))
+    assert_same_data(found, expected)
+    assert found.classes == 7
+
+
+def test_a_name_that_no_file_can_have_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe.npz")
+    for name in ("a" * 5000, "a\0b.npz", "\x1b[2J\n", str(tmp_path / "pipe.npz")):
+        with pytest.raises(
+            ValueError, match=r"^data: need digits, .* or a folder of images, got .*; pass one\.$"
+        ) as refusal:
+            load(name)
+        assert str(refusal.value).isprintable()
+        assert len(str(refusal.value)) < 500
 
 
 def test_a_broken_file_and_unequal_shapes_are_refused(npz, tmp_path):

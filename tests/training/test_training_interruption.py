@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from gpsym.files import PARTIAL
 from training import checkpoint, trainer
 from training.records import Records
 from training.trainer import resume, train, train_or_resume
@@ -190,19 +191,19 @@ def test_content_is_on_the_disk_before_its_name_and_the_name_before_anything_els
         fsync(descriptor)
 
     def replaced(source: Path, target: Path) -> None:
-        calls.append(f"{source.name} -> {target.name}")
+        calls.append(f"{'partial' if source.match(PARTIAL) else source.name} -> {target.name}")
         replace(source, target)
 
     monkeypatch.setattr(os, "fsync", synced)
     monkeypatch.setattr(os, "replace", replaced)
     checkpoint.write_durably(tmp_path / "model.pt", b"12345")
-    assert calls == ["file of 5", ".model.pt.partial -> model.pt", "folder"]
+    assert calls == ["file of 5", "partial -> model.pt", "folder"]
     checkpoint.save(tmp_path, {}, {})
     calls.clear()
     checkpoint.save(tmp_path, {}, {})
     size = (tmp_path / "checkpoint.pt").stat().st_size
     assert calls == [f"file of {size}", "checkpoint.pt -> checkpoint.previous.pt",
-                     ".checkpoint.pt.partial -> checkpoint.pt", "folder"]  # fmt: skip
+                     "partial -> checkpoint.pt", "folder"]  # fmt: skip
 
 
 # Damage
@@ -288,7 +289,7 @@ def test_a_full_disk_is_said_and_nothing_is_lost(config, whole, tmp_path, monkey
         FullDisk.room = round(share * (enough - FullDisk.room))
         with pytest.raises(ValueError, match=r"run: need room for .*, got No space left on device; make some, then"):
             train(config, tmp_path / "run")
-    assert not list((tmp_path / "run").glob("*.partial"))
+    assert not list((tmp_path / "run").glob(PARTIAL))
     train_or_resume(config, tmp_path / "run")
     assert_same_run(tmp_path / "run", whole)
 

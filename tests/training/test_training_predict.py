@@ -40,6 +40,15 @@ def test_rows_of_a_file_are_normalised_as_the_training_split_was(finished, raw_t
     np.testing.assert_array_equal(found.probabilities, predict(finished.folder).probabilities)
 
 
+@pytest.mark.parametrize(
+    "change", [np.asfortranarray, lambda rows: rows.astype(">f8"), lambda rows: rows.astype(">i2")]
+)
+def test_rows_in_another_layout_or_type_are_the_same_rows(finished, raw_test_rows, tmp_path, change):
+    np.save(tmp_path / "rows.npy", change(raw_test_rows))
+    found = predict(finished.folder, tmp_path / "rows.npy")
+    np.testing.assert_array_equal(found.probabilities, predict(finished.folder).probabilities)
+
+
 def test_inputs_are_scaled_as_they_were_in_training(run, raw_test_rows, tmp_path):
     np.save(tmp_path / "rows.npy", raw_test_rows)
     trained = run(input_scale="hidden")
@@ -68,7 +77,9 @@ def test_images_are_taken_as_bytes_in_shape_or_flat(run, model, tmp_path):
     (np.zeros(64), r"got \(64,\)"),
     (np.zeros((0, 64)), r"got \(0, 64\)"),
     (np.full((2, 64), np.inf), "need finite numbers"),
-    (np.zeros((2, 64), complex), "need an array of real numbers"),
+    (np.full((2, 64), 1e300), "need finite outputs of .*pass smaller inputs"),
+    (np.array(1.0), r"got \(\)"),
+    (np.zeros((2, 64), complex), "an array of complex128, which are no real numbers"),
 ])  # fmt: skip
 def test_rows_that_do_not_fit_are_refused(finished, tmp_path, rows, message):
     np.save(tmp_path / "rows.npy", rows)

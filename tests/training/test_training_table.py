@@ -157,3 +157,27 @@ def test_bad_input(name, output, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         run_table(name, tmp_path / output, {})
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("file", ["table.json", "table.md", "table.svg"])
+def test_files_that_no_table_wrote_are_replaced_by_force_alone(small, tmp_path, file):
+    class Begun(Exception):
+        pass
+
+    def begin(_runs):
+        raise Begun
+
+    (tmp_path / file).write_text("mine")
+    with pytest.raises(ValueError, match=f"need a new file, .*{file}; choose another name, or pass --force"):
+        run_table("small", tmp_path, {}, begin)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(file, "mine")]
+    with pytest.raises(Begun):
+        run_table("small", tmp_path, {}, begin, force=True)
+
+
+def test_a_table_writes_over_its_own_files_and_those_that_force_gave_it(small, tmp_path):
+    (tmp_path / "table.md").write_text("mine")
+    rows = run_table("small", tmp_path, {}, force=True)
+    (tmp_path / "table.md").write_text("a note")
+    assert run_table("small", tmp_path, {}) == rows
+    assert "| relu |" in (tmp_path / "table.md").read_text()

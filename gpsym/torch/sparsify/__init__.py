@@ -20,8 +20,9 @@ from torch import nn
 from gpsym.design import CriticalInit
 from gpsym.layers.residual import require_alpha
 from gpsym.torch.init import InitReport, aligned, init_
+from gpsym.torch.keeping import undone_on_failure
 from gpsym.torch.rules import given_rules
-from gpsym.torch.sites import Skipped, find_sites
+from gpsym.torch.sites import Skipped, find_sites, is_norm, require_layers
 from gpsym.torch.sparsify.balancing import balance_, scale_
 from gpsym.torch.sparsify.calls import Call, find_calls
 from gpsym.torch.sparsify.surroundings import Sum, measure
@@ -146,11 +147,14 @@ def sparsify_(
 
     Returns what was swapped, with the measured fractions of zeros, and what was left.
 
+    With a batch, a copy of the weights is kept until it is done, from which a pass that fails restores them.
+
     Raises ValueError, with all as it was before, for a model without activations to swap; for an activation whose
     output is multiplied with another branch, as in gated MLPs (LLaMA), GLU and squeeze-and-excitation, because the
     design's variances are not those of products; for a normalization before an activation that has no scale, unless
-    q_star = 1; for alpha where there is no such sum, or its skip connection carries the output of an activation; on the
-    meta device, unless neither batch nor weights are wanted; and what `init_` refuses.
+    q_star = 1; for alpha where there is no such sum, or its skip connection carries the output of an activation; for
+    modules of torch.jit and torch.export, and quantized ones; on the meta device, unless neither batch nor weights are
+    wanted; and what `init_` refuses.
 
     >>> from gpsym import edge_of_chaos
     >>> model = nn.Sequential(nn.Linear(8, 500), nn.GELU(), nn.Linear(500, 500), nn.GELU(), nn.Linear(500, 1))
@@ -158,6 +162,7 @@ def sparsify_(
     >>> model[1], [(swapped.name, swapped.old) for swapped in report.swapped]  # doctest: +ELLIPSIS
     (ClippedReLU(tau=1.03..., m=1.17...), [('1', 'GELU'), ('3', 'GELU')])
     """
+    require_layers("sparsify_", model)
     if alpha is not None:
         require_alpha("sparsify_", alpha)
     if options and not initialise:
@@ -167,22 +172,32 @@ def sparsify_(
             "sparsify_: need memory for the parameters, got the meta device; call model.to_empty(device=...) first, or "
             "pass initialise=False and no batch."
         )
-    found = find_calls(model, leave, swap)
-    _refuse_gates(found.gates)
-    swapping = Swapping(model, design, alpha)
-    try:
-        left = [*found.left, *_choose(swapping, found.calls, batch)]
-        _require_some(swapping, left)
-        init = _initialise(swapping, batch, options) if initialise else None
-        measured = {} if batch is None else measure(model, swapping.phis.values(), batch)
-    except BaseException:
-        swapping.undo()
-        raise
+    # `init_` refuses before it writes; passes that come behind it can fail, too.
+    written = [] if batch is None or not initialise else _weights_and_scales(model)
+    with undone_on_failure(model, written, options.get("generator")):
+        found = find_calls(model, leave, swap)
+        _refuse_gates(found.gates)
+        swapping = Swapping(model, design, alpha)
+        try:
+            left = [*found.left, *_choose(swapping, found.calls, batch)]
+            _require_some(swapping, left)
+            init = _initialise(swapping, batch, options) if initialise else None
+            measured = {} if batch is None else measure(model, swapping.phis.values(), batch)
+        except BaseException:
+            swapping.undo()
+            raise
     swapped = [
         Swapped(call.name, call.kind, type(phi).__name__, *measured.get(phi, (None, None)), swapping.notes.get(phi, ""))
         for call, phi in swapping.phis.items()
     ]
     return SparsifyReport(tuple(swapped), tuple(left), tuple(swapping.mixtures), init, design.sparsity, design.q_star)
+
+
+def _weights_and_scales(model: nn.Module) -> list[nn.Parameter]:
+    """The parameters that `sparsify_` can write."""
+    norms = [parameter for module in model.modules() if is_norm(module) for parameter in module.parameters()]
+    originals = [original for site in find_sites(model)[0] for part in site.parts for original in part.originals()]
+    return [p for p in {*norms, *originals} if p.requires_grad and not nn.parameter.is_lazy(p)]
 
 
 def _choose(swapping: Swapping, calls: Sequence[Call], batch: Any) -> list[Skipped]:
@@ -259,7 +274,7 @@ def _explained(report: InitReport, ours: Set[str], factors: Mapping[str, float],
 
 def _scale(swapping: Swapping, phi: nn.Module, added: Sum) -> None:
     """Scale the normalizations in front of an activation, as if no other activations were added."""
-    swapping.keep_numbers(added.norms)
+    swapping.scaled.update(added.norms)
     scale = math.sqrt(swapping.design.q_star / len(added.norms))
     if added.rest != "other":
         scale_(added.norms, scale)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from gpsym.design import CriticalInit
 from gpsym.torch.layers import Mixture
@@ -28,7 +28,6 @@ class Swapping:
         self.mixtures: dict[str, Mixture] = {}
         self.notes: dict[nn.Module, str] = {}
         self.saved: dict[nn.Module, tuple[type, dict[str, Any], dict[str, Any]]] = {}
-        self.numbers: dict[Tensor, Tensor] = {}
         self.scaled: set[nn.Module] = set()  # normalizations
         self.around: Surroundings | None = None
 
@@ -49,14 +48,12 @@ class Swapping:
         self._without_fast_path()
 
     def undo(self) -> None:
-        """Everything as it was."""
+        """The modules as they were."""
         for module, (kind, attributes, children) in self.saved.items():
             module.__class__ = kind
             vars(module).clear()
             vars(module).update(attributes, _modules=children)
-        for tensor, number in self.numbers.items():
-            tensor.copy_(number)
-        self.saved, self.numbers, self.around = {}, {}, None
+        self.saved, self.around = {}, None
 
     def _save(self, module: nn.Module) -> None:
         if module not in self.saved:
@@ -116,9 +113,3 @@ class Swapping:
         """Say this of an activation, once."""
         if text not in self.notes.get(phi, ""):
             self.notes[phi] = "; ".join(filter(None, [self.notes.get(phi, ""), text]))
-
-    def keep_numbers(self, norms: Iterable[nn.Module]) -> None:
-        """Have `undo` restore the scales and shifts."""
-        for norm in norms:
-            self.scaled.add(norm)
-            self.numbers |= {p: p.clone() for p in norm.parameters(recurse=False) if p not in self.numbers}

@@ -25,7 +25,7 @@ from training.cli import cli
 from training.config import RunConfig
 from training.trainer import train
 
-__all__ = ["DOORS"]
+__all__ = ["DOORS", "sample"]
 
 _CONFIG = RunConfig("digits", "relu", width=8, depth=2, epochs=1, lr=1e-3, device="cpu")
 
@@ -35,7 +35,7 @@ class _Cut(BaseException):
 
 
 @cache
-def _sample(finished: bool) -> dict[str, bytes]:
+def sample(finished: bool) -> dict[str, bytes]:
     """The files of a run, finished or interrupted behind its first checkpoint."""
     save = checkpoint.save
 
@@ -53,7 +53,7 @@ def _sample(finished: bool) -> dict[str, bytes]:
 
 def _changed(file: str, finished: bool) -> SearchStrategy[bytes]:
     def made() -> SearchStrategy[bytes]:
-        content = _sample(finished)[file]
+        content = sample(finished)[file]
         if file.endswith(".json"):
             return broken_json(json.loads(content)).map(lambda text: text.encode(errors="replace"))
         if file.endswith(".jsonl"):
@@ -71,7 +71,7 @@ def _door(
     file: str, command: click.Command, program: str, finished: bool, read: Callable[[Path], Sequence[str]]
 ) -> Door:
     def knock(content: bytes, folder: Path) -> Sequence[str]:
-        for name, sound in _sample(finished).items():
+        for name, sound in sample(finished).items():
             (folder / "run").mkdir(exist_ok=True)
             (folder / "run" / name).write_bytes(content if name == file else sound)
         return read(folder)
