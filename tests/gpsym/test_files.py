@@ -19,14 +19,16 @@ from gpsym import edge_of_chaos, report
 from gpsym.cli import main
 from gpsym.export import export_text
 from gpsym.files import PARTIAL, Output, replace_file, shown
+from gpsym.plot.canvas import figure_of
 
 NOT_OURS = r"need a new file, or one with gpsym's mark that nobody changed since, got .*pass --force to replace it"
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch, tmp_path):
-    """A report without content, and a folder to work in that holds the rows of a kernel matrix."""
+    """A report and a figure without content, and a folder to work in that holds the rows of a kernel matrix."""
     monkeypatch.setattr(report, "_page", lambda run: "<p>a page</p>\n")
+    monkeypatch.setattr("gpsym.plot.variance_map_figure", lambda design: figure_of(1, 1))
     monkeypatch.chdir(tmp_path)
     np.save("x.npy", np.eye(3))
 
