@@ -80,7 +80,7 @@ _COMMANDS = {
 # (command, name, whether the name is taken as it is or in the folder, what is there, whether --force is given)
 _CASES = st.tuples(
     st.sampled_from(list(_COMMANDS)),
-    st.sampled_from(_NAMES) | st.text(max_size=20).filter(lambda name: ".." not in name),
+    st.just("new.py") | st.sampled_from(_NAMES) | st.text(max_size=20).filter(lambda name: ".." not in name),
     st.sampled_from(list(_THERE)),
     st.booleans(),
 )
