@@ -4,6 +4,7 @@ import ast
 import io
 import os
 import re
+import socket
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -145,6 +146,12 @@ def fifo(name):
     return name
 
 
+def listening(name):
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(name)
+    return name
+
+
 def link(name, target):
     Path(name).symlink_to(target)
     return name
@@ -163,7 +170,7 @@ NO_FILES = {
     "a folder": (lambda: Path("folder").mkdir() or "folder", "need the name of a file, got folder"),
     "this folder": (lambda: "", r"need the name of a file, got \."),
     "a pipe": (lambda: fifo("pipe"), "need the name of a file, got pipe"),
-    "a device": (lambda: "/dev/full", "need the name of a file, got /dev/full, .*or - for standard output"),
+    "a socket": (lambda: listening("socket"), "need the name of a file, got socket, .*or - for standard output"),
     "a link to a folder": (lambda: link("link", "."), "need the name of a file, got link"),
     "a link to itself": (lambda: link("link", "link"), "need the name of a file, got link"),
     "a link into nowhere": (
