@@ -126,6 +126,7 @@ def _answer(case: tuple[str, str, str, bool], folder: Path, _outcome: Outcome, i
             return
         target = Path(os.path.realpath(Path(_output(name, folder), inside))).relative_to(os.path.realpath(folder))
         old = again / target
+        assert old.is_file() or not old.exists(), "replaced what is no file"
         assert force or not old.exists() or bears_mark(old), "replaced what is not gpsym's"
         made = {str(target), *map(str, target.parents)} - before.keys()
         assert {p: kind for p, kind in after.items() if p not in made and p != str(target)} == {
