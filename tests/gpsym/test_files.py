@@ -4,6 +4,7 @@ import ast
 import io
 import os
 import re
+import socket
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -19,14 +20,16 @@ from gpsym import edge_of_chaos, report
 from gpsym.cli import main
 from gpsym.export import export_text
 from gpsym.files import PARTIAL, Output, replace_file, shown
+from gpsym.plot.canvas import figure_of
 
 NOT_OURS = r"need a new file, or one with gpsym's mark that nobody changed since, got .*pass --force to replace it"
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch, tmp_path):
-    """A report without content, and a folder to work in that holds the rows of a kernel matrix."""
+    """A report and a figure without content, and a folder to work in that holds the rows of a kernel matrix."""
     monkeypatch.setattr(report, "_page", lambda run: "<p>a page</p>\n")
+    monkeypatch.setattr("gpsym.plot.variance_map_figure", lambda design: figure_of(1, 1))
     monkeypatch.chdir(tmp_path)
     np.save("x.npy", np.eye(3))
 
@@ -143,6 +146,12 @@ def fifo(name):
     return name
 
 
+def listening(name):
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(name)
+    return name
+
+
 def link(name, target):
     Path(name).symlink_to(target)
     return name
@@ -161,7 +170,7 @@ NO_FILES = {
     "a folder": (lambda: Path("folder").mkdir() or "folder", "need the name of a file, got folder"),
     "this folder": (lambda: "", r"need the name of a file, got \."),
     "a pipe": (lambda: fifo("pipe"), "need the name of a file, got pipe"),
-    "a device": (lambda: "/dev/full", "need the name of a file, got /dev/full, .*or - for standard output"),
+    "a socket": (lambda: listening("socket"), "need the name of a file, got socket, .*or - for standard output"),
     "a link to a folder": (lambda: link("link", "."), "need the name of a file, got link"),
     "a link to itself": (lambda: link("link", "link"), "need the name of a file, got link"),
     "a link into nowhere": (
