@@ -6,7 +6,7 @@ Sources: Poole et al. 2016 (variance map), Schoenholz et al. 2017 (chi_1), Price
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import sympy as sp
@@ -34,7 +34,11 @@ __all__ = [
 ]
 
 
-@cache
+# True is 1 and 3.0 is 3 as a key, but neither is an order.
+_cache_by_type = lru_cache(maxsize=None, typed=True)
+
+
+@_cache_by_type
 def moment(activation: Activation, order: int) -> Formula:
     """E[phi(sqrt(q) Z)^order], order >= 0."""
     power = _core(activation) ** _natural("moment", order)
@@ -123,7 +127,7 @@ def chi_1(activation: Activation) -> Formula:
     )
 
 
-@cache
+@_cache_by_type
 def derivative_moment(activation: Activation, j: int, k: int) -> Formula:
     """E[phi^(j)(sqrt(q) Z) phi^(k)(sqrt(q) Z)], derivatives with their atoms.
 
@@ -148,7 +152,7 @@ def derivative_moment(activation: Activation, j: int, k: int) -> Formula:
     )
 
 
-@cache
+@_cache_by_type
 def hermite_coefficient(activation: Activation, order: int) -> Formula:
     """E[phi(sqrt(q) Z) h_n(Z)], h_n = He_n / sqrt(n!) the orthonormal Hermite polynomials of Z.
 
