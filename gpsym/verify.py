@@ -22,6 +22,7 @@ from gpsym.activation import Activation
 from gpsym.formula import Q1, Q2, RHO, SIGMA_B2, SIGMA_W2, Formula, Q, X, Y
 from gpsym.maps import QUANTITIES, derive
 from gpsym.numeric import Mpf, at_precision, context, precise, to_mpf
+from gpsym.verdicts import Refuted, Undecided, Verified
 
 __all__ = ["Check", "Refuted", "Undecided", "Verdict", "Verified", "verify_activation", "verify_formula"]
 
@@ -33,32 +34,6 @@ _CANCELLATION = 30
 
 # Of the widest quadrature panel, in standard deviations: 24 nodes on it then give 50 digits.
 _WIDTH = 0.5
-
-
-@dataclass(frozen=True)
-class Verified:
-    """Formula and definition agree to `digits` significant digits at all `points` points."""
-
-    digits: int
-    points: int
-    worst: float  # largest relative difference
-
-
-@dataclass(frozen=True)
-class Refuted:
-    """Formula and definition differ at the witness by far more than the quadrature's error."""
-
-    witness: dict[str, str]
-    formula: str
-    definition: str
-
-
-@dataclass(frozen=True)
-class Undecided:
-    """The quadrature was not accurate enough to decide at `where`."""
-
-    why: str
-    where: dict[str, str]
 
 
 Verdict = Verified | Refuted | Undecided

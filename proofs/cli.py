@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from gpsym.files import write_text
+from gpsym.verdicts import Undecided
 from proofs import (
     bijection,
     calculus,
@@ -28,7 +29,7 @@ from proofs.checker import Rejected, check, digest, statements
 from proofs.falsehoods import falsehoods
 from proofs.logic.certificate import agrees, certificate
 from proofs.logic.refute import Refuted
-from proofs.logic.theorem import Proved, Result, Theorem, settle
+from proofs.logic.theorem import Proved, Result, Theorem, Verdict, settle
 
 __all__ = ["CERTIFICATES", "THEOREMS", "main", "prove"]
 
@@ -126,9 +127,14 @@ def _fields(result: Result) -> dict[str, Any]:
         "activation": result.row.activation,
         "domain": result.row.domain,
         "verdict": type(result.verdict).__name__,
-        "method": result.verdict.method,
+        "method": _method(result.verdict),
         "seconds": round(result.seconds, 3),
     }
+
+
+def _method(verdict: Verdict) -> str:
+    """The rules of a proof, a witness, or what stopped the proof."""
+    return verdict.why if isinstance(verdict, Undecided) else verdict.method
 
 
 def _write(folder: Path, theorem: Theorem, results: Sequence[Result]) -> None:

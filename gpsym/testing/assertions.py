@@ -13,6 +13,7 @@ import sympy as sp
 from gpsym import equality, verify
 from gpsym.activation import Activation
 from gpsym.formula import Formula
+from gpsym.verdicts import Equal, Undecided, Verified
 
 __all__ = [
     "Inapplicable",
@@ -37,17 +38,17 @@ class Undetermined(AssertionError):
 def assert_equal(what: str, left: sp.Expr, right: sp.Expr) -> None:
     """Two closed forms are one function, decided.  Raises Undetermined where `gpsym.equal` cannot tell."""
     verdict = equality.equal(left, right)
-    if isinstance(verdict, equality.Undecided):
+    if isinstance(verdict, Undecided):
         raise Undetermined(f"{what}: {verdict.why}")
-    assert isinstance(verdict, equality.Equal), f"{what}: {verdict}"
+    assert isinstance(verdict, Equal), f"{what}: {verdict}"
 
 
 def assert_verified(phi: Activation, formula: Formula, digits: int = 30) -> None:
     """The formula is its definition, by quadrature.  Raises Undetermined where that is not accurate enough."""
     verdict = verify.verify_formula(formula, digits=digits, points=1, seed=seed_of(phi))
-    if isinstance(verdict, verify.Undecided):
+    if isinstance(verdict, Undecided):
         raise Undetermined(f"{formula.name} against its definition: {verdict.why}")
-    assert isinstance(verdict, verify.Verified), f"{formula.name} against its definition: {verdict}"
+    assert isinstance(verdict, Verified), f"{formula.name} against its definition: {verdict}"
 
 
 def seed_of(phi: Activation) -> int:

@@ -7,7 +7,7 @@ import mpmath
 import pytest
 import sympy as sp
 
-from gpsym import edge_of_chaos
+from gpsym import Undecided, edge_of_chaos
 from gpsym.formula import TAU, M
 from gpsym.stability import fixed_points
 from proofs.cli import THEOREMS
@@ -17,7 +17,7 @@ from proofs.fold import SPARSITIES, fold
 from proofs.logic.refute import Refuted
 from proofs.logic.rules import combination
 from proofs.logic.statements import Open
-from proofs.logic.theorem import Proved, Row, Theorem, Undecided, settle
+from proofs.logic.theorem import Proved, Row, Theorem, settle
 from proofs.quantities import CLIPPED, clipped_domain, quantities, unclipped_domain
 
 
@@ -28,7 +28,7 @@ def results(name):
 
 @pytest.mark.parametrize("name", THEOREMS)
 def test_every_row_is_proved(name):
-    assert [result.verdict.method for result in results(name) if not isinstance(result.verdict, Proved)] == []
+    assert [result.verdict for result in results(name) if not isinstance(result.verdict, Proved)] == []
     assert results(name)
 
 
