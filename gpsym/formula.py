@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sympy as sp
 
 from gpsym.parsing import read
+
+if TYPE_CHECKING:
+    from gpsym.activation import Activation
 
 __all__ = [
     "ALPHA",
@@ -59,6 +62,9 @@ class Formula:
     at_rho      of a formula in the correlation rho: from -1, 0 or 1 to an elementary form of its value; at -1 and 1,
                 where the expression has none, of its limit.
     stably      makes `stable`; None where the expression is stable.
+    activations the activations that the quantity is one of, in the order of its definition; `gpsym.verify` computes
+                the quantity of that name from their knots and pieces.
+    rho         the correlation that was put in place of the variable rho, if one was.
     """
 
     name: str
@@ -72,6 +78,8 @@ class Formula:
     at_rho: Callable[[sp.Expr], sp.Expr] | None = field(default=None, compare=False, repr=False)
 
     stably: Callable[[], sp.Expr] | None = field(default=None, compare=False, repr=False)
+    activations: tuple[Activation, ...] = field(default=(), repr=False)
+    rho: sp.Expr | None = field(default=None, repr=False)
 
     @cached_property
     def stable(self) -> sp.Expr:

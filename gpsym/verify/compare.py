@@ -1,0 +1,234 @@
+"""Every form of a formula against the quantity's meaning, at points."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import sympy as sp
+from flint import arb, ctx
+
+from gpsym.formula import Q1, RHO, Formula
+from gpsym.numeric import Mpf, at_precision, lambdify, precise, to_mpf
+from gpsym.stable import IntervalMoment, JointDensity, RectangleMoment
+from gpsym.verdicts import Refuted, Undecided, Verified
+from gpsym.verify.points import domain, points
+from gpsym.verify.quadrature import Unknown, Value, expectation
+from gpsym.verify.quantities import meaning
+from gpsym.verify.shapes import Point, Shape, fraction, horner
+
+__all__ = ["Verdict", "verify"]
+
+Verdict = Verified | Refuted | Undecided
+
+# A value that has lost more than this many digits to cancellation between the parts of its meaning (V'' next to its
+# zero) is compared to digits + _CANCELLATION digits of those parts instead.
+_CANCELLATION = 30
+_NOTHING = 10**5  # digits after the point: what is smaller counts as 0
+
+# Further points for formulas of one input, at which the expression is compared to fewer digits.
+_MORE, _FEWER_DIGITS = 20, 12
+
+# The bound of lambdify, next to the parts; for two inputs it holds up to so many deviations.
+_FLOATS, _FLOATS_REACH = 1e-12, 12.0
+_LEAST = 1e-280  # next to underflow
+
+
+@dataclass(frozen=True)
+class _Form:
+    """A form of a formula, to be compared at a point; rho is the correlation that it is for, if the point has none."""
+
+    name: str
+    value: Callable[[Point, int], Mpf]
+    rho: sp.Expr | None = None
+
+
+def verify(formulas: Sequence[Formula], digits: int, number: int, seed: int) -> list[Verdict]:
+    """A verdict on each formula, at points that they share."""
+    for name, given in (("digits", digits), ("points", number)):
+        if given < 1:
+            raise ValueError(f"verify: need {name} >= 1, got {given}; pass a positive integer.")
+    symbols = tuple(dict.fromkeys(v for formula in formulas for v in formula.variables))
+    conditions = tuple(dict.fromkeys(c for formula in formulas for c in formula.conditions))
+    few = points(symbols, conditions, number, seed)
+    if not few:
+        why = f"no point was found that meets {', '.join(f'{c} >= 0' for c in conditions)}"
+        return [Undecided(why) for _ in formulas]
+    more = [] if RHO in symbols else points(symbols, conditions, _MORE * number, seed, corners=False)
+    checks = [_Check(formula) for formula in formulas]
+    for point in few:  # all quantities of one point share its panels
+        for check in checks:
+            check.at(point, digits)
+    for point in more:
+        for check in checks:
+            check.at(point, min(digits, _FEWER_DIGITS), more=True)
+    return [check.verdict(digits, len(few), len(more)) for check in checks]
+
+
+class _Check:
+    """The checks of one formula, point by point, until one fails."""
+
+    def __init__(self, formula: Formula):
+        self._formula = formula
+        self._forms = list(_forms(formula))
+        self._worst = 0.0
+        self._found: list[tuple[Point, Value]] = []  # what the formula means at the points
+        self._failed: Refuted | Undecided | None = None
+
+    def at(self, point: Point, digits: int, more: bool = False) -> None:
+        """Compare every form at the point, or the expression alone at one more."""
+        point = {v: point[v] for v in self._formula.variables}
+        for form in self._forms[:1] if more else self._forms:
+            if self._failed is None:
+                self._compare(form, point, digits, more)
+
+    def _compare(self, form: _Form, point: Point, digits: int, more: bool) -> None:
+        try:
+            found = _compared(self._formula, form, point, digits)
+        except Unknown as reason:
+            self._failed = Undecided(f"{form.name}: {reason}", _shown(point))
+            return
+        if isinstance(found, Refuted | Undecided):
+            self._failed = found
+            return
+        difference, value = found
+        self._worst = self._worst if more else max(self._worst, difference)
+        if form is self._forms[0]:
+            self._found.append((point, value))
+
+    def verdict(self, digits: int, few: int, more: int) -> Verdict:
+        """The verdict on all forms, arrays included."""
+        failed = self._failed or _floats_refuted(self._formula, self._found)
+        if failed:
+            return failed
+        extent = f"{domain(self._formula.variables)}; {', '.join(form.name for form in self._forms)}"
+        if more:
+            extent += f"; expression to {min(digits, _FEWER_DIGITS)} digits at {more} further points"
+        return Verified(digits, few, self._worst, f"{extent}; lambdify to {_FLOATS:g} of the parts")
+
+
+# The forms.
+
+
+def _forms(formula: Formula) -> Iterator[_Form]:
+    yield _Form("expression", lambda point, digits: _closed(formula.expression, point, digits))
+    stable: Any = formula.stable
+    if stable != formula.expression and not stable.atoms(RectangleMoment, JointDensity):
+        yield _Form("stable", lambda point, digits: _stable(stable, point, digits))
+    for rho in (sp.S.NegativeOne, sp.S.Zero, sp.S.One) if formula.at_rho else ():
+        try:
+            limit = formula.at_rho(rho)  # type: ignore[misc]
+        except ValueError:  # This formula has no form there.
+            continue
+        yield _Form(f"at_rho({rho})", lambda point, digits, e=limit: _closed(e, point, digits), rho)
+
+
+def _closed(expression: sp.Expr, point: Point, digits: int) -> Mpf:
+    if expression.is_infinite or expression.has(sp.oo, sp.zoo):
+        return sp.Float(expression.subs(dict(point)))._to_mpmath(53)  # type: ignore[arg-type]
+    return precise(expression, point, digits)
+
+
+def _stable(expression: Any, point: Point, digits: int) -> Mpf:
+    """The stable form at the point, its moments by quadrature of what they stand for."""
+    moments = {moment: sp.Dummy() for moment in expression.atoms(IntervalMoment)}
+    bits = ctx.prec
+    values = [_to_mpf(_moment(moment, point).ball, bits) for moment in moments]
+    names = (*point, *moments.values())
+    function = at_precision(names, expression.xreplace(moments), bits)
+    return function(*(to_mpf(number, bits) for number in point.values()), *values)
+
+
+def _moment(moment: Any, point: Point) -> Value:
+    """E[(U - t)^n; t < U < t + w] for U ~ N(0, q)."""
+    n, t, width, q = moment.args
+    start = fraction(t, point)
+    power = tuple(math.comb(int(n), k) * (-start) ** (int(n) - k) for k in range(int(n) + 1))
+    bounded = width != sp.oo
+    shape = Shape((start, start + fraction(width, point)) if bounded else (start,), ((), power, ())[: 2 + bounded])
+    return expectation(shape, fraction(q, point), lambda p, x, z: horner(p, x))
+
+
+# One form at one point.
+
+
+def _compared(
+    formula: Formula, form: _Form, point: Point, digits: int
+) -> tuple[float, Value] | Refuted | Undecided:
+    """The relative difference, if it is small enough, and the value by its meaning.
+
+    The working precision grows until quadrature can tell.
+    """
+    if form.rho is not None:
+        point = {symbol: value for symbol, value in point.items() if symbol != RHO}
+    error = arb(0)
+    for lost in (0, _CANCELLATION):
+        with ctx.workprec(math.ceil((digits + lost + 4) * math.log2(10)) + 32):
+            defined = meaning(formula, point, form.rho)
+            closed = _ball(form.value(point, digits + 3))
+            if not (defined.ball.is_finite() and closed.is_finite()):
+                same = not defined.ball.is_finite() and str(defined.ball) == str(closed)
+                return (0.0, defined) if same else _refuted(formula, form, point, closed, defined)
+            least = defined.mass * arb(10) ** -_CANCELLATION
+            scale = abs(defined.ball.mid()).max(least.mid()) + arb(10) ** (-_NOTHING + digits)
+            difference, tolerance = abs(closed - defined.ball), scale * arb(10) ** -digits
+            if difference > tolerance:
+                return _refuted(formula, form, point, closed, defined)
+            if difference < tolerance:
+                return float(difference.mid() / scale), defined
+            error = defined.ball.rad()
+    return Undecided(f"the quadrature error is {error.str(3, radius=False)} ({form.name})", _shown(point))
+
+
+def _refuted(formula: Formula, form: _Form, point: Point, closed: arb, defined: Value) -> Refuted:
+    return Refuted(_shown(point), closed.str(20, radius=False), defined.ball.str(20, radius=False), form.name)
+
+
+def _ball(number: Any) -> arb:
+    """A number of mpmath, exactly."""
+    if not isinstance(number, int | float) and hasattr(number, "_mpf_"):
+        sign, mantissa, exponent, _ = number._mpf_
+        if mantissa:
+            return (-1) ** sign * arb(int(mantissa)) * arb(2) ** exponent
+    return arb(str(number).replace("+", ""))
+
+
+def _to_mpf(ball: arb, precision: int) -> Mpf:
+    mantissa, exponent = ball.mid().man_exp()
+    number = to_mpf(sp.S.One, precision) * int(mantissa)
+    return number.context.ldexp(number, int(exponent))
+
+
+def _shown(point: Point) -> dict[str, str]:
+    return {str(symbol): repr(float(value)) for symbol, value in point.items()}
+
+
+# Arrays.
+
+
+def _floats_refuted(formula: Formula, found: Sequence[tuple[Point, Value]]) -> Refuted | None:
+    """The first point at which the function of arrays is off by more than its bound, if there is one."""
+    finite = [(p, value) for p, value in found if value.ball.is_finite() and _within_reach(formula, p)]
+    if not finite:
+        return None
+    # Under its stable form as the expression: memos of numeric tell formulas apart by that.
+    function = lambdify(replace(formula, expression=formula.stable, stably=None))
+    arrays = [np.array([float(point[v]) for point, _ in finite]) for v in formula.variables]
+    got = np.broadcast_to(function(*arrays), len(finite))
+    for (point, value), number in zip(finite, got, strict=True):
+        bound = _FLOATS * float(value.mass) + _LEAST
+        if not abs(number - float(value.ball)) <= bound:
+            form = _Form("lambdify", lambda point, digits, x=number: x)
+            return _refuted(formula, form, point, arb(float(number)), value)
+    return None
+
+
+def _within_reach(formula: Formula, point: Point) -> bool:
+    if Q1 not in formula.variables:
+        return True
+    least = math.sqrt(min(float(point[v]) for v in formula.variables[:2]))
+    knots = (float(t.subs(point)) for phi in formula.activations for t in phi.knots)
+    return all(abs(t) <= _FLOATS_REACH * least for t in knots)
