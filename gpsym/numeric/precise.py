@@ -51,13 +51,15 @@ def at_point(formula: Formula, values: Mapping[str, Any], digits: int) -> tuple[
     return (formula.at_rho(numbers[RHO]) if formula.at_rho and elementary else formula.expression), numbers
 
 
-def precise(expression: sp.Expr, values: Mapping[sp.Symbol, Any], digits: int = 17) -> Mpf:
+def precise(expression: sp.Expr, values: Mapping[sp.Symbol, Any], digits: int = 17, least: Any = 0) -> Mpf:
     """A closed form at one point, to `digits` correct significant digits.
 
     The precision starts where no number is absorbed by another, not even in their fourth powers, and grows until two
     evaluations agree, first by 128 bits and then by factors of two: so cancellation costs time and not digits.  Zero is
     returned where the expression vanishes with the values that are 0, and where 2^16 bits more show nothing else, as
     far below float64's range.
+
+    least  a size below which the digits of the value do not matter: they count from there.
     """
     if expression is sp.oo:
         return context(64).inf
@@ -73,8 +75,8 @@ def precise(expression: sp.Expr, values: Mapping[sp.Symbol, Any], digits: int = 
         value = context(precision).mpf(function(*(to_mpf(n, precision) for n in numbers.values())))
         if value == 0 and expression.subs(zeros) == 0:
             break
-        tolerance = abs(value) / mpmath.mpf(10) ** (digits + 1)
-        if value != 0 and previous is not None and abs(value - previous) <= tolerance:
+        tolerance = max(abs(value), least) / mpmath.mpf(10) ** (digits + 1)
+        if (value != 0 or least) and previous is not None and abs(value - previous) <= tolerance:
             return value
         precision, previous = precision + 128 if previous is None else 2 * precision, value
     return context(precision).zero

@@ -17,7 +17,8 @@ from gpsym.activation import Activation
 from gpsym.formula import Formula
 from gpsym.maps import QUANTITIES, derive
 from gpsym.verdicts import Refuted, Undecided, Verified
-from gpsym.verify.compare import Verdict, verify
+from gpsym.verify.compare import Verdict
+from gpsym.verify.compare import verify as _verify
 
 __all__ = ["Check", "Refuted", "Undecided", "Verdict", "Verified", "verify_activation", "verify_formula"]
 
@@ -49,7 +50,7 @@ def verify_activation(
     quantities  those of `maps.QUANTITIES` if none is given; other arguments and errors are those of `verify_formula`.
     """
     formulas = [derive(activation, name) for name in quantities or QUANTITIES]
-    verdicts = verify(formulas, digits, points, seed)
+    verdicts = _verify(formulas, digits, points, seed)
     return [Check(activation.name, f.name, verdict) for f, verdict in zip(formulas, verdicts, strict=True)]
 
 
@@ -69,4 +70,4 @@ def verify_formula(formula: Formula, *, digits: int = 50, points: int = 100, see
 
     Raises ValueError for digits or points below 1.
     """
-    return verify([formula], digits, points, seed)[0]
+    return _verify([formula], digits, points, seed)[0]

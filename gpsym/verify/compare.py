@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from gpsym.numeric import Mpf, at_precision, lambdify, precise, to_mpf
 from gpsym.stable import IntervalMoment, JointDensity, RectangleMoment
 from gpsym.verdicts import Refuted, Undecided, Verified
 from gpsym.verify.points import domain, points
-from gpsym.verify.quadrature import Unknown, Value, expectation
+from gpsym.verify.quadrature import Excluded, Unknown, Value, expectation
 from gpsym.verify.quantities import meaning
 from gpsym.verify.shapes import Point, Shape, fraction, horner
 
@@ -42,7 +43,7 @@ class _Form:
     """A form of a formula, to be compared at a point; rho is the correlation that it is for, if the point has none."""
 
     name: str
-    value: Callable[[Point, int], Mpf]
+    value: Callable[[Point, int, Mpf], Any]  # at a point, to so many digits of what is not smaller than a size
     rho: sp.Expr | None = None
 
 
@@ -88,6 +89,8 @@ class _Check:
     def _compare(self, form: _Form, point: Point, digits: int, more: bool) -> None:
         try:
             found = _compared(self._formula, form, point, digits)
+        except Excluded:
+            return
         except Unknown as reason:
             self._failed = Undecided(f"{form.name}: {reason}", _shown(point))
             return
@@ -114,25 +117,25 @@ class _Check:
 
 
 def _forms(formula: Formula) -> Iterator[_Form]:
-    yield _Form("expression", lambda point, digits: _closed(formula.expression, point, digits))
+    yield _Form("expression", partial(_closed, formula.expression))
     stable: Any = formula.stable
     if stable != formula.expression and not stable.atoms(RectangleMoment, JointDensity):
-        yield _Form("stable", lambda point, digits: _stable(stable, point, digits))
+        yield _Form("stable", partial(_stable, stable))
     for rho in (sp.S.NegativeOne, sp.S.Zero, sp.S.One) if formula.at_rho else ():
         try:
             limit = formula.at_rho(rho)  # type: ignore[misc]
         except ValueError:  # This formula has no form there.
             continue
-        yield _Form(f"at_rho({rho})", lambda point, digits, e=limit: _closed(e, point, digits), rho)
+        yield _Form(f"at_rho({rho})", partial(_closed, limit), rho)
 
 
-def _closed(expression: sp.Expr, point: Point, digits: int) -> Mpf:
-    if expression.is_infinite or expression.has(sp.oo, sp.zoo):
+def _closed(expression: sp.Expr, point: Point, digits: int, least: Mpf) -> Mpf:
+    if expression.has(sp.oo, sp.zoo):
         return sp.Float(expression.subs(dict(point)))._to_mpmath(53)  # type: ignore[arg-type]
-    return precise(expression, point, digits)
+    return precise(expression, point, digits, least)
 
 
-def _stable(expression: Any, point: Point, digits: int) -> Mpf:
+def _stable(expression: Any, point: Point, digits: int, least: Mpf) -> Mpf:
     """The stable form at the point, its moments by quadrature of what they stand for."""
     moments = {moment: sp.Dummy() for moment in expression.atoms(IntervalMoment)}
     bits = ctx.prec
@@ -168,23 +171,24 @@ def _compared(
     for lost in (0, _CANCELLATION):
         with ctx.workprec(math.ceil((digits + lost + 4) * math.log2(10)) + 32):
             defined = meaning(formula, point, form.rho)
-            closed = _ball(form.value(point, digits + 3))
-            if not (defined.ball.is_finite() and closed.is_finite()):
-                same = not defined.ball.is_finite() and str(defined.ball) == str(closed)
-                return (0.0, defined) if same else _refuted(formula, form, point, closed, defined)
-            least = defined.mass * arb(10) ** -_CANCELLATION
-            scale = abs(defined.ball.mid()).max(least.mid()) + arb(10) ** (-_NOTHING + digits)
+            least = (defined.mass * arb(10) ** -_CANCELLATION).mid()
+            scale = abs(defined.ball.mid()).max(least) + arb(10) ** (digits - _NOTHING)
+            finite = defined.ball.is_finite()
+            closed = _ball(form.value(point, digits + 3, _to_mpf(scale, ctx.prec) if finite else 0))
+            if not (finite and closed.is_finite()):
+                same = not finite and str(defined.ball) == str(closed)
+                return (0.0, defined) if same else _refuted(form.name, point, closed, defined)
             difference, tolerance = abs(closed - defined.ball), scale * arb(10) ** -digits
             if difference > tolerance:
-                return _refuted(formula, form, point, closed, defined)
+                return _refuted(form.name, point, closed, defined)
             if difference < tolerance:
                 return float(difference.mid() / scale), defined
             error = defined.ball.rad()
     return Undecided(f"the quadrature error is {error.str(3, radius=False)} ({form.name})", _shown(point))
 
 
-def _refuted(formula: Formula, form: _Form, point: Point, closed: arb, defined: Value) -> Refuted:
-    return Refuted(_shown(point), closed.str(20, radius=False), defined.ball.str(20, radius=False), form.name)
+def _refuted(form: str, point: Point, closed: arb, defined: Value) -> Refuted:
+    return Refuted(_shown(point), closed.str(20, radius=False), defined.ball.str(20, radius=False), form)
 
 
 def _ball(number: Any) -> arb:
@@ -214,16 +218,20 @@ def _floats_refuted(formula: Formula, found: Sequence[tuple[Point, Value]]) -> R
     finite = [(p, value) for p, value in found if value.ball.is_finite() and _within_reach(formula, p)]
     if not finite:
         return None
-    # Under its stable form as the expression: memos of numeric tell formulas apart by that.
-    function = lambdify(replace(formula, expression=formula.stable, stably=None))
     arrays = [np.array([float(point[v]) for point, _ in finite]) for v in formula.variables]
-    got = np.broadcast_to(function(*arrays), len(finite))
-    for (point, value), number in zip(finite, got, strict=True):
-        bound = _FLOATS * float(value.mass) + _LEAST
+    terms: Any = sp.Add.make_args(sp.expand_mul(formula.stable))
+    got, sizes = (_of_arrays(formula, e, arrays) for e in (formula.stable, sp.Add(*map(sp.Abs, terms))))
+    for (point, value), number, size in zip(finite, got, sizes, strict=True):
+        bound = _FLOATS * max(float(value.mass), size) + _LEAST
         if not abs(number - float(value.ball)) <= bound:
-            form = _Form("lambdify", lambda point, digits, x=number: x)
-            return _refuted(formula, form, point, arb(float(number)), value)
+            return _refuted("lambdify", point, arb(float(number)), value)
     return None
+
+
+def _of_arrays(formula: Formula, expression: sp.Expr, arrays: Sequence[Any]) -> Any:
+    """An expression in the formula's variables as `lambdify` computes it; its memos tell formulas apart by that."""
+    function = lambdify(replace(formula, expression=expression, stably=None))
+    return np.broadcast_to(function(*arrays), len(arrays[0]))
 
 
 def _within_reach(formula: Formula, point: Point) -> bool:

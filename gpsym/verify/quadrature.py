@@ -21,7 +21,7 @@ from flint import arb, ctx, fmpq
 
 from gpsym.verify.shapes import Shape, horner
 
-__all__ = ["Unknown", "Value", "expectation", "line_expectation", "pair_expectation", "product_expectation"]
+__all__ = ["INFINITE", "Excluded", "Unknown", "Value", "expectation", "line_expectation", "pair_expectation", "product_expectation"]
 
 # The widest panel, in standard deviations, and the greatest change on it of the exponent that falls linearly.
 _WIDTH, _FALL = 4.0, 16.0
@@ -34,6 +34,10 @@ _REACH = 45.0
 
 class Unknown(Exception):
     """A quantity that has no value by the rules of `gpsym.verify`; the message says why."""
+
+
+class Excluded(Exception):
+    """A point that the quantity is not defined at."""
 
 
 @dataclass(frozen=True)

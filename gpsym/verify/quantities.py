@@ -19,6 +19,7 @@ from flint import arb, fmpq
 from gpsym.formula import ALPHA, Q1, Q2, RHO, SIGMA_B2, SIGMA_W2, THETA, Formula, Q
 from gpsym.verify.quadrature import (
     INFINITE,
+    Excluded,
     Unknown,
     Value,
     expectation,
@@ -40,6 +41,7 @@ class _Layer:
     psi: Shape
     point: Point
     rho: sp.Expr | None
+    declared: int  # knots of phi, those that coincide at this point counted apart
 
     def number(self, symbol: sp.Symbol) -> fmpq:
         """The value of a symbol; sigma_w2 is 1 where the quantity does not depend on it."""
@@ -71,7 +73,7 @@ class _Layer:
 
     def of(self, shape: Shape) -> _Layer:
         """The same with this activation in place of both."""
-        return replace(self, phi=shape, psi=shape)
+        return replace(self, phi=shape, psi=shape, declared=len(shape.knots))
 
     def power(self, k: int, rate: int = 0) -> Value:
         """(d/dq)^rate E[phi(U)^k]."""
@@ -112,6 +114,8 @@ class _Layer:
 
         Raises Excluded where knots coincide: their jumps add up before they are squared.
         """
+        if len(self.phi.knots) < self.declared:
+            raise Excluded("knots coincide")
         atoms = self.phi.derivative(2).atoms
         if any(atom.order for atom in atoms):
             return INFINITE
@@ -216,6 +220,7 @@ def meaning(formula: Formula, point: Point, rho: sp.Expr | None = None) -> Value
     for pattern, rule in _PATTERNS.items():
         if (match := pattern.fullmatch(formula.name)) and formula.activations:
             shapes = [shape_at(activation, point) for activation in formula.activations]
-            layer = _Layer(shapes[0], shapes[-1], point, formula.rho if rho is None else rho)
+            declared = len(formula.activations[0].knots)
+            layer = _Layer(shapes[0], shapes[-1], point, formula.rho if rho is None else rho, declared)
             return rule(layer, *map(int, match.groups()))
     raise Unknown(f"verify has no meaning for {formula.name} of {len(formula.activations)} activations")
