@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-deep mutants lint prove demo clean
+.PHONY: help setup test test-deep fuzz mutants lint prove demo clean
 
 help:  ## what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -22,6 +22,9 @@ test: setup  ## the tests, on all cores
 
 test-deep: setup  ## the tests with many more random examples; takes long
 	OMP_NUM_THREADS=1 GPSYM_TEST_PROFILE=deep $(BIN)/python -m pytest -n auto
+
+fuzz: setup  ## hostile inputs at every door, a minute each; or ONLY="design expression" SECONDS=600
+	$(BIN)/python -m tests.fuzz $(ONLY) $(if $(SECONDS),--seconds $(SECONDS))
 
 mutants: setup  ## changes of the core that the tests notice; hours, or ONLY="gpsym/maps/*.py" SAMPLE=50 SEED=1
 	$(BIN)/python -m tests.mutants $(foreach only,$(ONLY),'$(only)') $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import pairwise
@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import sympy as sp
 
 from gpsym.formula import TAU, M, X, exact, require
+from gpsym.limits import shown
 from gpsym.piecewise import Piecewise, ring_of
 
 __all__ = ["Activation", "Atom", "Distribution", "Term", "common"]
@@ -71,14 +72,17 @@ class Activation:
     name: str = field(default="piecewise-polynomial", compare=False)
 
     def __init__(self, knots: Iterable, pieces: Iterable[Iterable], name: str = "piecewise-polynomial"):
-        t, parts = tuple(map(exact, knots)), tuple(tuple(map(exact, piece)) for piece in pieces)
+        t, *parts = ([exact(c, "activation") for c in _entries(part)] for part in (knots, *_entries(pieces)))
         if len(parts) != len(t) + 1:
             raise ValueError(
                 f"activation: need one piece more than knots, got {len(t)} knots and {len(parts)} pieces; "
                 "K knots cut the line into K + 1 pieces."
             )
-        if not re.fullmatch(r"[\w .-]+", name):
-            raise ValueError(f"activation: need a name of letters, digits, spaces, dots and hyphens, got {name!r}.")
+        if not (isinstance(name, str) and re.fullmatch(r"[\w .-]{1,100}", name)):
+            raise ValueError(
+                "activation: need a name of up to 100 letters, digits, spaces, dots and hyphens, got "
+                f"{shown(name, repr)}; choose another."
+            )
         for left, right in pairwise(t):
             if (right - left).is_negative:
                 raise ValueError(f"activation: need knots in increasing order, got {left} before {right}; sort them.")
@@ -110,7 +114,7 @@ class Activation:
 
         At a jump it is the number nearest to 0 between the one-sided limits, such as 0 for sign(0).
         """
-        x = exact(x)
+        x = exact(x, self.name)
         place = sum(bool(t < x) for t in self.knots)
         left = _value(self.pieces[place], x)
         if place == len(self.knots) or self.knots[place] != x:
@@ -210,7 +214,7 @@ class Activation:
         >>> relu().affine(1, -TAU) == shifted_relu()
         True
         """
-        slope, shift = exact(slope), exact(shift)
+        slope, shift = exact(slope, "affine"), exact(shift, "affine")
         if slope.is_zero:
             return Activation((), ((self(shift),),))
         if slope.is_positive is None:
@@ -311,6 +315,13 @@ def common(*activations: Activation, also: Sequence[sp.Expr] = ()) -> Any:
 
 def _operand(other: Any) -> Activation:
     return other if isinstance(other, Activation) else Activation((), ((other,),))
+
+
+def _entries(values: Any) -> tuple[Any, ...]:
+    """The entries of a sequence of numbers or of pieces."""
+    if isinstance(values, Iterable) and not isinstance(values, str | bytes | Mapping):
+        return tuple(values)
+    raise ValueError(f"activation: need lists of numbers, got {shown(values, repr)}; write one.")
 
 
 def _value(piece: Sequence[sp.Expr], x: sp.Expr) -> sp.Expr:

@@ -13,7 +13,7 @@ import numpy as np
 
 from gpsym import maps
 from gpsym.design import CriticalInit
-from gpsym.finite_width import MOST_WIDTH, excursion_by_depth, excursion_probability
+from gpsym.finite_width import MOST_WIDTH, failure_by_depth
 from gpsym.finite_width.law import moments, units
 from gpsym.formula import Q
 from gpsym.numeric import evaluate, lambdify
@@ -88,24 +88,39 @@ def gradient_spread(design: CriticalInit) -> float:
 
 
 def greatest_depth(design: CriticalInit, *, width: int, risk: float, excursion: float = 2.0, most: int = 10_000) -> int:
-    """The largest depth, up to `most`, whose excursion probability is at most the risk; 0 if it is none."""
-    by_depth = excursion_by_depth(design, width=width, depth=most, excursion=excursion)
+    """The largest depth, up to `most`, at which networks fail with at most this risk; 0 if it is none.
+
+    A network fails that has an excursion or whose gradient is exactly 0, as in `gpsym.finite_width.FiniteWidth`.
+    """
+    by_depth = failure_by_depth(design, width=width, depth=most, excursion=excursion)
     return int(np.searchsorted(by_depth, risk, side="right"))
 
 
-def least_width(design: CriticalInit, *, depth: int, risk: float, excursion: float = 2.0) -> int | None:
-    """The least width, up to `MOST_WIDTH`, whose excursion probability is at most the risk; None if none is.
+def least_width(
+    design: CriticalInit,
+    *,
+    depth: int,
+    risk: float,
+    excursion: float = 2.0,
+    least: int = 1,
+    precision: float = 0.0,
+) -> int | None:
+    """The least width from `least` to `MOST_WIDTH` at which networks fail with at most this risk; None if none is.
 
-    Found by halving: the risk falls with the width.
+    precision  how much more the answer may be, as a part of it; any answer keeps the risk.
+
+    It is found by doubling and halving: the risk falls with the width.
     """
 
     def safe(width: int) -> bool:
-        return excursion_probability(design, width=width, depth=depth, excursion=excursion) <= risk
+        return bool(failure_by_depth(design, width=width, depth=depth, excursion=excursion)[-1] <= risk)
 
-    if not safe(MOST_WIDTH):
-        return None
-    low, high = 0, MOST_WIDTH
-    while high - low > 1:
+    low, high = least - 1, min(least, MOST_WIDTH)
+    while not safe(high):
+        if high == MOST_WIDTH:
+            return None
+        low, high = high, min(2 * high, MOST_WIDTH)
+    while high - low > max(1, precision * high):
         middle = (low + high) // 2
         low, high = (low, middle) if safe(middle) else (middle, high)
     return high

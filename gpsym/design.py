@@ -15,19 +15,50 @@ import dataclasses
 import json
 import math
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
 
 import sympy as sp
 
 from gpsym import maps
 from gpsym.activation import Activation
 from gpsym.formula import SIGMA_W2, TAU, M, Q, exact, require
+from gpsym.limits import shown
 from gpsym.members import MEMBERS, member
 from gpsym.numeric import precise
+from gpsym.schema import json_schema, read_json, require_schema
 
-__all__ = ["CriticalInit", "edge_of_chaos"]
+if TYPE_CHECKING:
+    from gpsym.automatic import Demand
+
+__all__ = ["CriticalInit", "DesignWarning", "Stability", "edge_of_chaos"]
+
+# A slope well below 1, for advice.
+_SAFE_SLOPE = 0.7
+
+
+class DesignWarning(UserWarning):
+    """A design was made as it was asked for, and random networks with it fail more often than the risk."""
+
+
+class Stability(StrEnum):
+    """What iterates of the variance map do next to q_star; `meaning` says it in words."""
+
+    meaning: str
+
+    def __new__(cls, value: str, meaning: str) -> Stability:
+        member = str.__new__(cls, value)
+        member._value_, member.meaning = value, meaning
+        return member
+
+    STABLE = "stable", "variances near q* return to it"
+    MARGINAL = "marginal", "variances near q* stay where they are"
+    UNSTABLE_FROM_ABOVE = "unstable from above", "variances above q* move away from it"
+    UNSTABLE_FROM_BELOW = "unstable from below", "variances below q* move away from it"
+    UNSTABLE = "unstable", "variances on both sides of q* move away from it"
 
 
 @dataclass(frozen=True)
@@ -70,6 +101,32 @@ class CriticalInit:
         given = {name for name in ("tau", "m") if getattr(self, name) is not None}
         return symbols == given and member(self.activation, tau=self.tau, m=self.m) == self.phi
 
+    @property
+    def stability(self) -> Stability:
+        """What V' and V'' at q_star, correct to float64, say of variances next to it, to second order.
+
+        At a fixed point V' >= -1/2, so that it attracts where V' < 1 and repels where V' > 1.  Where V' = 1 it
+        repels from above if V'' > 0 (Price et al. 2024, for the unclipped activations), and from below if V'' < 0.
+        """
+        if self.slope != 1:
+            return Stability.STABLE if self.slope < 1 else Stability.UNSTABLE
+        if self.curvature == 0:
+            return Stability.MARGINAL
+        return Stability.UNSTABLE_FROM_ABOVE if self.curvature > 0 else Stability.UNSTABLE_FROM_BELOW
+
+    @property
+    def instability(self) -> str | None:
+        """A sentence that says how q_star is unstable, and which stable design is near; None where it is not."""
+        if self.stability in (Stability.STABLE, Stability.MARGINAL):
+            return None
+        clipped = "clipped-soft-threshold" if self.phi.pieces[0] or self.sparsity < 1 / 2 else "clipped-relu"
+        zeros = f"sparsity {self.sparsity:.6g}" if self.tau is None else f"tau {self.tau:.6g}"
+        return (
+            f"edge_of_chaos: need V'(q*) < 1 for a stable q*, got V' = {self.slope:.4g} and V'' = "
+            f"{self.curvature:.4g} for {self.activation}: {self.stability.meaning}; clip it, as {clipped} does with "
+            f"{zeros} and slope {_SAFE_SLOPE}."
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """The design as plain JSON types; an activation that is no named member is written out in pieces."""
         numbers = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "phi"}
@@ -84,32 +141,27 @@ class CriticalInit:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> CriticalInit:
-        """The design that `to_dict` wrote.  Raises ValueError naming a field that is missing or not a number."""
+        """The design that `to_dict` wrote.
+
+        Raises ValueError that names the field where the data do not meet `gpsym.schema.json_schema`, or are no
+        activation.
+        """
         if not isinstance(data, Mapping):
-            raise ValueError(f"CriticalInit: need a JSON object, got {data!r}; pass what to_dict writes.")
-        names = [f.name for f in dataclasses.fields(cls) if f.name != "phi"]
-        missing = [n for n in ("activation", *names, *(["pieces"] if "knots" in data else [])) if n not in data]
-        if missing:
-            raise ValueError(f"CriticalInit: need the field {missing[0]!r}, got {', '.join(data)}; add it.")
-        for n in names:
-            number = isinstance(data[n], int | float) and math.isfinite(data[n])
-            if not (number or (n in ("tau", "m") and data[n] is None)):
-                raise ValueError(f"CriticalInit: need a finite number for {n!r}, got {data[n]!r}; correct it.")
-        for n, bound in (("sigma_w2", "> 0"), ("q_star", "> 0"), ("sigma_b2", ">= 0")):
-            if data[n] < 0 or (bound == "> 0" and data[n] == 0):
-                raise ValueError(f"CriticalInit: need {n} {bound}, got {data[n]}; correct it.")
+            raise ValueError(f"CriticalInit: need a JSON object, got {shown(data, repr)}; pass what to_dict writes.")
+        require_schema("CriticalInit", dict(data), json_schema())
+        numbers = {f.name: data[f.name] for f in dataclasses.fields(cls) if f.name != "phi"}
         if "knots" in data:
             phi = Activation(data["knots"], data["pieces"], name=data["activation"])
         else:
             phi = member(data["activation"], tau=data["tau"], m=data["m"])
         if phi.parameters:
             raise ValueError(f"CriticalInit: need a number for {phi.parameters[0]}, got none; add it.")
-        return cls(phi, **{n: data[n] for n in names})
+        return cls(phi, **numbers)
 
     @classmethod
     def from_json(cls, text: str) -> CriticalInit:
-        """The design that `to_json` wrote."""
-        return cls.from_dict(json.loads(text))
+        """The design that `to_json` wrote.  Raises ValueError as `from_dict` does, and for what is no JSON."""
+        return cls.from_dict(read_json("CriticalInit", text))
 
     def __str__(self) -> str:
         meanings = {
@@ -123,6 +175,7 @@ class CriticalInit:
             "slope": "V'(q*), stable below 1",
             "curvature": "V''(q*)",
             "chi_1": "gradient factor per layer",
+            "stability": self.stability.meaning,
         }
         cells = [(n, "-" if (v := getattr(self, n)) is None else v, meaning) for n, meaning in meanings.items()]
         shown = [(n, v if isinstance(v, str) else f"{v:.12g}", meaning) for n, v, meaning in cells]
@@ -140,8 +193,8 @@ def edge_of_chaos(
     m: float | None = None,
     width: int | None = None,
     depth: int | None = None,
-    risk: float = 0.01,
-    excursion: float = 2.0,
+    risk: float | None = None,
+    excursion: float | None = None,
 ) -> CriticalInit:
     """The initialization at the edge of chaos at variance q_star, with all float64 digits correct.
 
@@ -150,14 +203,21 @@ def edge_of_chaos(
     slope       wanted V'(q_star) in (0, 1); for the clipped activations only.
     q_star      pre-activation variance of the hidden layers, > 0.
     tau, m      threshold and clip level, each in place of the wish that it answers to.
-    width, depth, risk, excursion
-                in place of a slope: the greatest multiple of 1/1000 at which networks of this width have a variance
-                beyond excursion x q_star, or the basin of q_star, in one of `depth` layers with at most this
-                probability (`gpsym.finite_width`).  They choose nothing where slope or m is given.
+    width, depth
+                units of every layer, and layers after the first hidden one: in place of a slope, the greatest
+                multiple of 1/1000 at which random networks of this size fail with probability `risk` at most.
+    risk        in (0, 1); 0.01 if left out.
+    excursion   multiple of q_star, > 1, that no variance may exceed; 2 if left out.
 
-    Raises ValueError for a wish out of its range, missing or one too many, where no slope bears the risk, with what
-    would work, and where no edge of chaos exists: phi jumps, so that chi_1 is infinite, or sigma_b2 would be negative
-    (for the named activations of Price et al. and tau >= 0 it never is).
+    A network fails if a variance of one of `depth` layers exceeds excursion x q_star or the basin of q_star, or if its
+    gradient is exactly 0 (`gpsym.finite_width`).  Where the slope is not left to the risk, because slope or m is given
+    or the activation has no clip level, a design whose networks fail more often comes with a `DesignWarning`.
+
+    `CriticalInit.stability` says whether q_star is stable.
+
+    Raises ValueError for a wish out of its range, missing or one too many, for a risk or an excursion without a size,
+    where no slope bears the risk, with what would work, and where no edge of chaos exists: phi jumps, so that chi_1 is
+    infinite, or sigma_b2 would be negative (for the named activations of Price et al. and tau >= 0 it never is).
 
     Source: the conditions are those of Price et al. 2024, section 3.
 
@@ -174,23 +234,56 @@ def edge_of_chaos(
             f"edge_of_chaos: need a continuous activation, got {family.name}, which jumps by {jump} at {knot}: so "
             "chi_1 = infinity for every sigma_w2 > 0; choose a continuous one, such as soft-threshold."
         )
-    if (width is None) != (depth is None):
-        raise ValueError(
-            f"edge_of_chaos: need width and depth together, got width = {width} and depth = {depth}; pass both."
-        )
+    demand = _demand(width, depth, risk, excursion)
     point = {Q: require("edge_of_chaos", {sp.Symbol("q_star", positive=True): q_star}, ()).popitem()[1]}
+    sparsity, slope, tau, m = (
+        _number(name, value) for name, value in (("sparsity", sparsity), ("slope", slope), ("tau", tau), ("m", m))
+    )
 
     zeros = maps.sparsity(family).expression
     least = float(precise(zeros.subs(TAU, 0), point))
     tau = _settle(family, point, TAU, tau, _Wish("sparsity", sparsity, least, True, zeros, sp.S.One))
 
-    if slope is None and m is None and M in family.parameters and width is not None and depth is not None:
-        from gpsym.automatic import Demand, largest_slope  # rests on designs itself
+    chosen = demand is not None and slope is None and m is None and M in family.parameters
+    if demand is not None and chosen:
+        from gpsym.automatic import largest_slope  # rests on designs itself
 
-        slope = largest_slope(family, tau, float(q_star), Demand(width, depth, risk, excursion))
+        slope = largest_slope(family, tau, float(q_star), demand)
     slopes, gradients = maps.slope(family).expression, maps.chi_1(family).expression
     m = _settle(family, point, M, m, _Wish("slope", slope, 0.0, False, slopes / SIGMA_W2, gradients / SIGMA_W2))
-    return _critical(family, point, tau, m)
+    design = _critical(family, point, tau, m)
+    if demand is not None and not chosen:
+        from gpsym.automatic import shortfall
+
+        if sentence := shortfall(family, design, demand):
+            warnings.warn(sentence, DesignWarning, stacklevel=2)
+    return design
+
+
+def _demand(width: int | None, depth: int | None, risk: float | None, excursion: float | None) -> Demand | None:
+    """What networks of a size must bear; None without a size."""
+    if (width is None) != (depth is None):
+        raise ValueError(
+            f"edge_of_chaos: need width and depth together, got width = {width} and depth = {depth}; pass both."
+        )
+    given = {name: value for name, value in (("risk", risk), ("excursion", excursion)) if value is not None}
+    if width is not None and depth is not None:
+        from gpsym.automatic import Demand
+
+        return Demand(width, depth, **given)
+    if given:
+        name, value = next(iter(given.items()))
+        raise ValueError(
+            f"edge_of_chaos: need width and depth with {name}, got {name} = {value} alone; pass all three."
+        )
+    return None
+
+
+def _number(name: str, value: Any) -> float | None:
+    """The number as a float, if one is given; NaN is one, which no range holds."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return value
+    return float(require("edge_of_chaos", {sp.Symbol(name, real=True): value}, ()).popitem()[1])
 
 
 @dataclass(frozen=True)
@@ -243,7 +336,7 @@ def _settle(
             f"got {'neither' if given is None else 'both'}; pass one."
         )
     if given is not None:
-        value = float(given)
+        value = given
     elif wish.wanted == wish.least:
         value = 0.0
     else:

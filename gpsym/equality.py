@@ -34,6 +34,7 @@ What it does not know:
 
 from __future__ import annotations
 
+import numbers
 import random
 from dataclasses import dataclass
 from functools import reduce
@@ -43,6 +44,7 @@ from typing import Any, final
 import sympy as sp
 from sympy.concrete.expr_with_limits import ExprWithLimits
 
+from gpsym.formula import exact
 from gpsym.laurent import (
     ONE,
     Fraction,
@@ -59,6 +61,7 @@ from gpsym.laurent import (
     product,
     scaled,
 )
+from gpsym.limits import shown
 from gpsym.special import BivariateTail, TailMoment, tail
 from gpsym.verdicts import Different, Equal, Undecided
 
@@ -114,10 +117,11 @@ def normal_form(expression: Any) -> sp.Expr:
 
 
 def _expression(given: Any) -> sp.Expr:
-    expression = sp.sympify(given)
-    if not isinstance(expression, sp.Expr):
-        raise ValueError(f"equal: need SymPy expressions or numbers, got {given}; pass such.")
-    return expression
+    if isinstance(given, sp.Expr):
+        return given
+    if isinstance(given, numbers.Rational) and not isinstance(given, bool):
+        return exact(given, "equal")
+    raise ValueError(f"equal: need SymPy expressions or numbers, got {shown(given, repr)}; pass such.")
 
 
 class _RefusedError(ValueError):

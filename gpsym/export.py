@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 from collections.abc import Callable, Iterable
-from importlib import resources
 from typing import Any
 
 from gpsym import maps
@@ -14,6 +12,7 @@ from gpsym.branches import branches
 from gpsym.design import CriticalInit
 from gpsym.formula import SIGMA_W2
 from gpsym.members import member
+from gpsym.schema import json_schema
 from gpsym.source import definitions, import_statements
 
 __all__ = ["FRAMEWORKS", "export_text", "json_schema"]
@@ -37,11 +36,6 @@ def export_text(design: CriticalInit, framework: str) -> str:
     if framework not in FRAMEWORKS:
         raise ValueError(f"export: unknown framework {framework!r}; choose from {', '.join(FRAMEWORKS)}.")
     return FRAMEWORKS[framework](design)
-
-
-def json_schema() -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of a design's JSON."""
-    return json.loads(resources.files("gpsym").joinpath("design.schema.json").read_text(encoding="utf-8"))
 
 
 _HEAD = '''"""{activation} at the edge of chaos: {what}, written by gpsym.

@@ -18,17 +18,21 @@ from functools import cmp_to_key, reduce
 from typing import Any
 
 import sympy as sp
-from sympy.core.relational import Relational
 
 from gpsym.activation import Activation
-from gpsym.formula import Q1, Q2, RHO, SIGMA_B2, SIGMA_W2, THETA, Q, X, Y
+from gpsym.formula import Q1, Q2, RHO, SIGMA_B2, SIGMA_W2, THETA, Q, X, Y, exact
+from gpsym.limits import CHARACTERS, DEGREE, KNOTS, TERMS, budget, shown, spend
 from gpsym.members import identity
-from gpsym.parsing import read
+from gpsym.parsing import INERT, as_number, read, require_size
 from gpsym.piecewise import merged
 
 __all__ = ["from_sympy", "parse_activation"]
 
 _RESERVED = {str(s) for s in (Q, Q1, Q2, RHO, THETA, SIGMA_W2, SIGMA_B2, X, Y)}
+# Budget of an expression, and the cost of its operations, in steps of some 10 microseconds.
+_STEPS, _PIECE, _SIGN = 100_000, 100, 300
+_FACTORED = 48  # terms up to which a polynomial is factored to see its sign
+_DIGITS = 60  # to which a number is computed for its sign; one below half of them counts as open
 _LANGUAGE = "x, real numbers and symbols, + - * /, powers, Piecewise, Max, Min, Abs, sign and Heaviside"
 
 
@@ -72,31 +76,37 @@ def from_sympy(expression: Any, x: sp.Symbol = X, assume: Iterable[Any] | str = 
     >>> from_sympy(sp.Piecewise((0, abs(X) < tau), (X, True)), assume=["tau >= 0"]).conditions
     (tau,)
     """
-    if not isinstance(expression, (sp.Basic, int, float)):
+    if isinstance(expression, str):
         raise ValueError(f"activation: need a SymPy expression, got {expression!r}; read text with parse_activation.")
-    expression = sp.sympify(expression)
-    expression = expression.xreplace({f: sp.Rational(f) for f in expression.atoms(sp.Float)} | {x: X})
+    if not isinstance(expression, sp.Basic):
+        expression = exact(expression, "activation")
+    exactly = {f: sp.Rational(f) for f in expression.atoms(sp.Float)} | ({} if x == X else {x: X})
+    expression = expression.xreplace(exactly)
     original: dict[Any, Any] = {}
     try:
-        _check_symbols(expression, x)
-        stand_ins = _stand_ins(assume, expression, original)
-        return _restored(_function(expression.xreplace(stand_ins), _constant(1)), original)
+        with budget("activation", _STEPS, "write fewer and simpler functions, or give numbers for parameters"):
+            _check_symbols(expression, x)
+            stand_ins = _stand_ins(assume, expression, original)
+            return _restored(_function(expression.xreplace(stand_ins), _constant(1)), original)
     except _Refusal as refusal:
-        shown = refusal.expression.xreplace(original).xreplace({X: x})
-        raise ValueError("activation: " + refusal.sentence.format(shown)) from None
+        came = refusal.expression.xreplace(original).xreplace({X: x})
+        raise ValueError("activation: " + refusal.sentence.format(shown(came))) from None
+    except RecursionError:
+        raise ValueError("activation: need an expression of moderate depth, got a deeper one; simplify it.") from None
 
 
 def parse_activation(text: str, assume: Iterable[str] | str = ()) -> Activation:
     """The activation that a line of text describes, such as "max(0, x - tau)"; nothing in it is executed.
 
     Arguments
-      text    Python's notation with the functions Piecewise, Max, Min, Abs, sign, Heaviside, sqrt of a number, And, Or,
-              Not, max, min and abs, and pi.  Comparisons chain and combine by and, or, not, &, | and ~.  x is the
-              variable, every other name a real parameter, and a decimal is the fraction that it says.
+      text    Python's notation with the functions Piecewise, where(condition, a, b), Max, Min, Abs, sign, Heaviside,
+              relu, clip(x, low, high), sqrt of a number, And, Or, Not, max, min and abs, with a if condition else b,
+              and pi.  Comparisons chain and combine by and, or, not, &, | and ~; where a number is due, one is 1 or 0.
+              x is the variable, every other name a real parameter, and a decimal is the fraction that it says.
       assume  relations between the parameters, such as "tau >= 0", as `from_sympy` takes them; "m > 0" declares m
               positive, so that it may be divided by.
 
-    Raises ValueError for what it cannot read and for what `from_sympy` refuses.
+    Raises ValueError for what it cannot read, for what `from_sympy` refuses, and for what does not depend on x.
 
     >>> str(parse_activation("min(max(0, x), 0.1)").knots)
     '(0, 1/10)'
@@ -104,9 +114,23 @@ def parse_activation(text: str, assume: Iterable[str] | str = ()) -> Activation:
     (tau,)
     """
     assumptions = (assume,) if isinstance(assume, str) else tuple(assume)
+    if sum(map(len, assumptions)) > CHARACTERS:
+        raise ValueError(f"activation: need assumptions of at most {CHARACTERS} characters, got more; leave some out.")
     positive = (name for given in assumptions for name in re.findall(r"^\s*([^\W\d]\w*)\s*>\s*0\s*$", given))
     symbols = {name: sp.Symbol(name, positive=True) for name in positive}  # which may be divided by
-    return from_sympy(read(text, {**symbols, "x": X}), assume=assumptions)
+    expression = as_number(read(text, {**symbols, "x": X}))
+    names = ", ".join(sorted(str(symbol) for symbol in expression.free_symbols))
+    if not expression.has(X):
+        others = f"got {shown(text)} in {shown(names)}; write x for it" if names else f"got {shown(text)}; use x"
+        raise ValueError(f"activation: need an expression in the variable x, {others}.")
+    activation = from_sympy(expression, assume=assumptions)
+    if not (activation.knots or activation.degree):
+        constant = next(iter(activation.pieces[0]), 0)
+        raise ValueError(
+            f"activation: need a function that depends on x, got {shown(text)}, which is {shown(constant)} everywhere; "
+            "write another."
+        )
+    return activation
 
 
 def _check_symbols(expression: Any, x: sp.Symbol) -> None:
@@ -136,7 +160,7 @@ def _function(expression: Any, where: Activation) -> Activation:
         return _constant(expression)
     if expression.is_Pow:
         return _power(expression, where)
-    if isinstance(expression, sp.Piecewise):
+    if expression.func in (sp.Piecewise, INERT["Piecewise"]):
         return _cases(expression, where)
     if expression.func not in _FUNCTIONS:
         raise _Refusal(f"need a piecewise polynomial in x, got {{}}; write it with {_LANGUAGE}.", expression)
@@ -144,15 +168,16 @@ def _function(expression: Any, where: Activation) -> Activation:
 
 
 def _constant(number: Any) -> Activation:
-    try:
-        return Activation((), ((number,),))
-    except ValueError:
+    if isinstance(number, sp.Expr) and not (number.is_extended_real and number.is_finite):
         sentence = "need finite real numbers, got {}; declare its symbols so that it is one, such as positive."
-        raise _Refusal(sentence, number) from None
+        raise _Refusal(sentence, number)
+    return Activation((), ((number,),))
 
 
 def _power(expression: Any, where: Activation) -> Activation:
     base, exponent = expression.args
+    if exponent.is_Integer and exponent > DEGREE:
+        raise _Refusal(f"need powers up to {DEGREE}, got {{}}; choose a smaller one.", expression)
     if exponent.is_Integer and exponent.is_nonnegative:
         return reduce(_times, [_function(base, where)] * int(exponent), _constant(1))
     if base.has(X) or not exponent.is_Rational:
@@ -169,7 +194,7 @@ def _value(f: Activation) -> sp.Expr:
 
 def _cases(expression: Any, where: Activation) -> Activation:
     total, rest = _constant(0), where
-    for value, condition in expression.args:
+    for value, condition in _pairs(expression):
         here = _times(rest, _indicator(condition, rest))
         total, rest = _plus(total, _times(here, _function(value, here))), _minus(rest, here)
     for lower, upper, piece in rest.intervals:
@@ -179,9 +204,16 @@ def _cases(expression: Any, where: Activation) -> Activation:
     return total
 
 
+def _pairs(expression: Any) -> Iterable[Any]:
+    """(value, condition) of each case."""
+    if expression.func is sp.Piecewise:
+        return [case.args for case in expression.args]
+    return zip(expression.args[::2], expression.args[1::2], strict=True)
+
+
 def _indicator(condition: Any, where: Activation) -> Activation:
     """1 where the condition holds, 0 elsewhere."""
-    if isinstance(condition, Relational) and condition.func in _RELATIONS:
+    if condition.func in _RELATIONS:
         difference = _minus(*(_function(e, where) for e in condition.args))
         return _by_sign(difference, *_RELATIONS[condition.func])
     if condition in (True, False):
@@ -201,10 +233,28 @@ def _indicator(condition: Any, where: Activation) -> Activation:
 def _piece_by_piece(operation: Callable[[Any, Any], Any]) -> Callable[[Activation, Activation], Activation]:
     def combined(f: Activation, g: Activation) -> Activation:
         knots = merged(f.knots, g.knots, _at_most)
+        if len(knots) > KNOTS:
+            raise _Refusal(f"need at most {KNOTS} knots, got more, such as {{}}; write fewer cases.", knots[-1])
+        terms = 6 * _terms(f) * _terms(g) if operation is operator.mul else _terms(f) + _terms(g)
+        spend((len(knots) + 1) * (_PIECE + terms))
         pieces = (operation(_piece(f, knots[:k]), _piece(g, knots[:k])).pieces[0] for k in range(len(knots) + 1))
-        return Activation(knots, pieces)
+        return _moderate(Activation(knots, pieces))
 
     return combined
+
+
+def _terms(f: Activation) -> int:
+    """The number of terms of its longest polynomial in x and the parameters."""
+    return max(sum(len(sp.Add.make_args(c)) for c in piece) for piece in f.pieces)
+
+
+def _moderate(f: Activation) -> Activation:
+    if f.degree > DEGREE:
+        raise _Refusal(f"need pieces of degree up to {DEGREE}, got {{}}; choose smaller powers.", X**f.degree)
+    if _terms(f) > TERMS:
+        coefficient = max((c for piece in f.pieces for c in piece), key=sp.count_ops)
+        raise _Refusal(f"need pieces of at most {TERMS} terms, got {{}}; give numbers for symbols.", coefficient)
+    return f
 
 
 def _piece(f: Activation, passed: list[Any]) -> Activation:
@@ -231,28 +281,30 @@ def _not(f: Activation) -> Activation:
     return _minus(_constant(1), f)
 
 
+def _both(**meanings: Any) -> dict[Any, Any]:
+    """Meanings by SymPy's class of the name, and by the inert one."""
+    return {cls: meaning for name, meaning in meanings.items() for cls in (getattr(sp, name), INERT[name])}
+
+
 _FUNCTIONS: dict[Any, Callable[..., Activation]] = {
     sp.Add: _folded(_plus),
     sp.Mul: _folded(_times),
-    sp.Max: _folded(lambda f, g: _plus(g, _positive_part(_minus(f, g)))),
-    sp.Min: _folded(lambda f, g: _minus(f, _positive_part(_minus(f, g)))),
-    sp.Abs: lambda f: _times(f, _by_sign(f, -1, None, 1)),
-    sp.sign: lambda f: _by_sign(f, -1, 0, 1),
-    sp.Heaviside: _heaviside,
+    **_both(
+        Max=_folded(lambda f, g: _plus(g, _positive_part(_minus(f, g)))),
+        Min=_folded(lambda f, g: _minus(f, _positive_part(_minus(f, g)))),
+        Abs=lambda f: _times(f, _by_sign(f, -1, None, 1)),
+        sign=lambda f: _by_sign(f, -1, 0, 1),
+        Heaviside=_heaviside,
+    ),
 }
-_LOGIC: dict[Any, Callable[..., Activation]] = {
-    sp.And: _folded(_times),
-    sp.Or: lambda *conditions: _not(reduce(_times, map(_not, conditions))),
-    sp.Not: _not,
-}
-_RELATIONS = {  # truth where left - right is negative, zero, positive
-    sp.Lt: (1, 0, 0),
-    sp.Le: (1, 1, 0),
-    sp.Eq: (0, 1, 0),
-    sp.Ne: (1, 0, 1),
-    sp.Ge: (0, 1, 1),
-    sp.Gt: (0, 0, 1),
-}
+_LOGIC: dict[Any, Callable[..., Activation]] = _both(
+    And=_folded(_times),
+    Or=lambda *conditions: _not(reduce(_times, map(_not, conditions))),
+    Not=_not,
+)
+_RELATIONS: dict[Any, tuple[int, int, int]] = _both(  # truth where left - right is negative, zero, positive
+    Lt=(1, 0, 0), Le=(1, 1, 0), Eq=(0, 1, 0), Ne=(1, 0, 1), Ge=(0, 1, 1), Gt=(0, 0, 1)
+)
 
 
 # Signs of polynomials.
@@ -333,8 +385,14 @@ def _at_most(a: sp.Expr, b: sp.Expr) -> bool:
 
 def _signs(number: Any) -> set[int]:
     """The signs, of -1, 0 and 1, that the number can have as far as SymPy knows."""
+    if not number.free_symbols and (value := _distinct(number)):
+        return {1 if value > 0 else -1}
+    if number.is_Rational:
+        return {0}
+    terms = require_size(number, "activation")
+    spend(_SIGN * terms)
     signs = {-1, 0, 1}
-    for form in (sp.expand, sp.factor):
+    for form in (sp.expand, sp.factor) if terms <= _FACTORED else (sp.expand,):
         e = form(number)
         excluded = {-1: e.is_nonnegative, 0: e.is_nonzero, 1: e.is_nonpositive}
         signs -= {sign for sign, known in excluded.items() if known}
@@ -344,6 +402,14 @@ def _signs(number: Any) -> set[int]:
     if bounded:
         signs &= _signs(number.xreplace({symbol: symbol.other for symbol in bounded}))
     return signs
+
+
+def _distinct(number: Any) -> Any:
+    """A number that is rational, or seen to be other than 0, as far as its sign; 0 if it is not."""
+    if number.is_Rational:
+        return number
+    value = number.evalf(_DIGITS)
+    return value if value.is_Float and abs(value) > sp.Float(10) ** (_DIGITS // -2) else 0
 
 
 # Assumptions.  low < high gives a symbol that it bounds an expression in a new positive symbol, high - low.
@@ -360,11 +426,31 @@ def _stand_ins(assume: Iterable[Any] | str, expression: Any, original: dict[Any,
     symbols = {str(s): s for s in expression.free_symbols}
     stand_ins: dict[Any, Any] = {}
     for given in (assume,) if isinstance(assume, (str, sp.Basic)) else assume:
-        relation = read(given, symbols) if isinstance(given, str) else sp.sympify(given)
-        for part in sorted(sp.And.make_args(relation), key=sp.default_sort_key):
+        for part in sorted(_relations(given, symbols), key=sp.default_sort_key):
             replaced = _replacement(part, stand_ins, original)
             stand_ins = {s: sp.expand(e.xreplace(replaced)) for s, e in stand_ins.items()} | replaced
     return stand_ins
+
+
+def _relations(given: Any, symbols: dict[str, sp.Symbol]) -> Iterable[Any]:
+    """The relations that hold together by an assumption, as SymPy writes them."""
+    if not isinstance(given, str | sp.Basic):
+        raise ValueError(f"activation: need assumptions as text or SymPy relations, got {shown(given)}; write one.")
+    waiting: list[Any] = [read(given, symbols) if isinstance(given, str) else given]
+    found: list[Any] = []
+    while waiting:
+        relation = waiting.pop()
+        if relation.func in (sp.And, INERT["And"]):
+            waiting += relation.args
+        elif relation.func in _WRITTEN:
+            require_size(relation.args[0] - relation.args[1], "activation")
+            found.append(_WRITTEN[relation.func](*relation.args))
+        else:
+            found.append(relation)
+    return found
+
+
+_WRITTEN = {INERT[name]: getattr(sp, name) for name in ("Lt", "Le", "Gt", "Ge", "Eq", "Ne")}
 
 
 def _replacement(relation: Any, stand_ins: dict[Any, Any], original: dict[Any, Any]) -> dict[Any, Any]:
@@ -372,9 +458,11 @@ def _replacement(relation: Any, stand_ins: dict[Any, Any], original: dict[Any, A
         return {}
     if relation.has(X) or (relation.func not in (sp.Lt, sp.Le, sp.Gt, sp.Ge) and relation != sp.false):
         raise _Refusal("need assumptions with <, <=, > or >= and without x, got {}; write one as m > 0.", relation)
-    low, high = (0, -1) if relation == sp.false else (relation.lts, relation.gts)
+    low, high = (sp.S.Zero, sp.S.NegativeOne) if relation == sp.false else (relation.lts, relation.gts)
     strict = relation.func in (sp.Lt, sp.Gt)
-    gap = sp.expand(sp.sympify(high - low).xreplace(stand_ins))
+    gap = (high - low).xreplace(stand_ins)
+    require_size(gap, "activation")
+    gap = sp.expand(gap)
     wanted, signs = {1} if strict else {0, 1}, _signs(gap)
     if not signs & wanted:
         raise _Refusal("need assumptions that can hold together, got {}, which cannot; leave it out.", relation)

@@ -10,11 +10,14 @@ from functools import partial
 import sympy as sp
 
 from gpsym.formula import Formula
+from gpsym.limits import shown, spend
 from gpsym.numeric import source
 from gpsym.special import BivariateTail
 from gpsym.typeset import latex, left_side, mathml
 
 __all__ = ["FORMATS", "format_formula"]
+
+_PRINTED = 4  # steps that a node of an expression costs
 
 
 def format_formula(formula: Formula, style: str) -> str:
@@ -33,7 +36,8 @@ def format_formula(formula: Formula, style: str) -> str:
     Raises ValueError for an unknown format.
     """
     if style not in FORMATS:
-        raise ValueError(f"derive: unknown format {style!r}; choose from {', '.join(FORMATS)}.")
+        raise ValueError(f"derive: unknown format {shown(style, repr)}; choose from {', '.join(FORMATS)}.")
+    spend(_PRINTED * sum(1 for _ in sp.preorder_traversal(formula.expression)))
     return FORMATS[style](formula)
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
+import numbers
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import sympy as sp
+from mpmath.libmp import to_rational
 
-from gpsym.parsing import read
+from gpsym.limits import shown
+from gpsym.parsing import read, require_size
 
 if TYPE_CHECKING:
     from gpsym.activation import Activation
@@ -96,25 +100,50 @@ class Formula:
         return tuple(v for v in self.variables if v in (Q, Q1, Q2, SIGMA_W2, SIGMA_B2))
 
 
-def exact(value: Any) -> sp.Expr:
+def exact(value: Any, door: str = "number") -> sp.Expr:
     """An exact, real, finite SymPy expression equal to `value`; a float becomes the rational that it is.
 
-    A string is read as a number, such as "1/10", "0.1" or "sqrt(2)", and never executed.
+    value  int, float, Fraction, a number of numpy or mpmath, a SymPy expression, or text such as "1/10", "0.1" or
+           "sqrt(2)", which is read as a number and never executed.  Nothing else is a number, bool included.
+    door   the name that error messages begin with.
 
-    Raises ValueError for NaN, infinities, complex values and symbols that are not declared real.
+    Raises ValueError for anything else, NaN, infinities, complex values, symbols that are not declared real, and
+    numbers larger than `gpsym.limits` allows.
     """
-    expression: Any = read(value, {}) if isinstance(value, str) else sp.sympify(value)
-    if isinstance(value, str) and getattr(expression, "free_symbols", None):
-        raise ValueError(f"need a number, got the text {value!r}; write one, or pass a symbol as such.")
-    if not isinstance(expression, sp.Expr):
-        raise ValueError(f"need a number or a symbol, got {value}; pass one.")
+    expression = _expression(value, door)
     expression = expression.replace(lambda e: e.is_Float, lambda e: sp.Rational(e) if e.is_finite else e)
     if not (expression.is_extended_real and expression.is_finite):
         raise ValueError(
-            f"need finite real numbers or symbols declared real, got {value}; "
+            f"{door}: need finite real numbers or symbols declared real, got {shown(value)}; "
             "pass a number, or write sympy.Symbol(name, real=True) for a symbol."
         )
+    require_size(expression, door)
     return expression
+
+
+def _ratio(value: Any) -> Any:
+    """(numerator, denominator) of a float of Python, numpy or mpmath."""
+    return to_rational(value._mpf_) if hasattr(value, "_mpf_") else value.as_integer_ratio()
+
+
+def _expression(value: Any, door: str) -> Any:
+    """The value as a SymPy expression, by its type alone."""
+    if isinstance(value, sp.Expr):
+        return value
+    if isinstance(value, str):
+        return _number(value, door)
+    if isinstance(value, numbers.Rational) and not isinstance(value, bool):
+        return sp.Rational(int(value.numerator), int(value.denominator))
+    if isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value):
+        return sp.Rational(*map(int, _ratio(value)))
+    raise ValueError(f"{door}: need finite real numbers, got {shown(value, repr)}; pass an int, a float or text.")
+
+
+def _number(text: str, door: str) -> Any:
+    number = read(text, {}, door)
+    if not isinstance(number, sp.Expr) or number.free_symbols:
+        raise ValueError(f"{door}: need a number, got the text {shown(text)!r}; write one, or pass a symbol as such.")
+    return number
 
 
 def require(name: str, values: Mapping[sp.Symbol, Any], conditions: tuple[sp.Expr, ...]) -> dict[Any, Any]:
@@ -122,20 +151,22 @@ def require(name: str, values: Mapping[sp.Symbol, Any], conditions: tuple[sp.Exp
 
     Raises ValueError that begins with `name` and says what must hold and what came.
     """
-    numbers: dict[Any, Any] = {}
+    found: dict[Any, Any] = {}
     for symbol, value in values.items():
         try:
-            numbers[symbol] = number = exact(value)
-        except (ValueError, sp.SympifyError):
-            raise ValueError(f"{name}: need a finite real {symbol}, got {symbol} = {value}; pass one.") from None
+            found[symbol] = number = exact(value, name)
+        except ValueError:
+            raise ValueError(f"{name}: need a finite real {symbol}, got {symbol} = {shown(value)}; pass one.") from None
         for declared, broken, bound in (
             (symbol.is_positive, number.is_nonpositive, "> 0"),
             (symbol.is_nonnegative, number.is_negative, ">= 0"),
         ):
             if declared and broken:
-                raise ValueError(f"{name}: need {symbol} {bound}, got {symbol} = {value}; pass {symbol} {bound}.")
+                raise ValueError(
+                    f"{name}: need {symbol} {bound}, got {symbol} = {shown(value)}; pass {symbol} {bound}."
+                )
     for condition in conditions:
-        if condition.subs(numbers).is_negative:
-            shown = ", ".join(f"{s} = {values[s]}" for s in values if s in condition.free_symbols)
-            raise ValueError(f"{name}: need {condition} >= 0, got {shown}; pass {condition} >= 0.")
-    return numbers
+        if condition.subs(found).is_negative:
+            given = ", ".join(f"{s} = {shown(values[s])}" for s in values if s in condition.free_symbols)
+            raise ValueError(f"{name}: need {condition} >= 0, got {given}; pass {condition} >= 0.")
+    return found

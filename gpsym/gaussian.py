@@ -25,6 +25,7 @@ from typing import Any
 
 import sympy as sp
 
+from gpsym.limits import length, spend
 from gpsym.piecewise import Element, Piecewise, ring_of
 from gpsym.special import BivariateTail, combined, density, joint_density, ramp_moments, tail
 
@@ -35,9 +36,9 @@ def expectation(f: Piecewise, variance: sp.Expr, factor: sp.Expr = sp.S.One) -> 
     """factor E[f(sqrt(variance) X)], atoms included."""
     polynomial, ramps = f.ramps
     total = _Total(f.ring, (variance,))
-    (a,) = total.inverses
+    (a,), powers = total.inverses, _powers(0)
     for n, coefficient in enumerate(polynomial):
-        total.add((n,), coefficient, (_ONE,), (_mixed_moment(n, 0, 0),))
+        total.add((n,), coefficient, (_ONE,), (powers(n, 0),))
     for _, knot, n, weight in ramps:
         total.add((n,), weight, _marginal(0, knot), ramp_moments(knot * a)(n))
     total.use_erf()
@@ -63,10 +64,10 @@ def pair_expectation(
             return expectation(f * g_of_u, variances[0], factor)
     (p, f_ramps), (r, g_ramps) = f.ramps, g.ramps
     total = _Total(f.ring, variances, rho)
-    a, b = total.inverses
+    (a, b), powers = total.inverses, _powers(total.rho)
     for i, c in enumerate(p):
         for j, d in enumerate(r):
-            total.add((i, j), c * d, (_ONE,), (_mixed_moment(i, j, total.rho),))
+            total.add((i, j), c * d, (_ONE,), (powers(i, j),))
         for side, s, j, d in g_ramps:
             total.add((i, j), c * d, _marginal(1, s), _mixed_moments(s * b, side * total.rho)(i, j))
     for side, t, i, c in f_ramps:
@@ -107,12 +108,17 @@ def _overlap(
 # The recursions.  Each gives coefficients, one for each generator.
 
 
-def _mixed_moment(n: int, m: int, rho: Any) -> Any:
-    """E[X^n Y^m]."""
-    if n == 0:
-        return int(sp.factorial2(m - 1)) if m % 2 == 0 else 0
-    lower = (n - 1) * _mixed_moment(n - 2, m, rho) if n > 1 else 0
-    return lower + (m * rho * _mixed_moment(n - 1, m - 1, rho) if m else 0)
+def _powers(rho: Any) -> Callable[[int, int], Any]:
+    """(n, m) -> E[X^n Y^m]."""
+
+    @cache
+    def moment(n: int, m: int) -> Any:
+        if n == 0:
+            return int(sp.factorial2(m - 1)) if m % 2 == 0 else 0
+        lower = (n - 1) * moment(n - 2, m) if n > 1 else 0
+        return lower + (m * rho * moment(n - 1, m - 1) if m else 0)
+
+    return moment
 
 
 def _mixed_moments(k: Element, rho: Element) -> Callable[[int, int], tuple]:
@@ -152,6 +158,10 @@ def _pair_moments(h: Element, k: Element, rho: Element, w: Element) -> Callable[
     return t
 
 
+_GENERATOR = 200  # steps that a generator and its printing cost
+_FACTORED = 200  # terms up to which a coefficient is factored
+_FACTOR = 5  # steps for each of its terms
+
 # The generators as expressions of the standardized knots; a side mirrors the sign of rho.
 
 _ONE: tuple = ("one",)
@@ -165,12 +175,15 @@ def _joint(t: Element, s: Element, sign: int) -> tuple[tuple, ...]:
     return tuple((kind, t, s, sign) for kind in ("pair tail", "left", "right", "joint density"))
 
 
-def _is_irreducible(polynomial: Element) -> bool:
-    """Whether it is one term, or two without common factor of which one has a generator in the first power.
+def _stays(polynomial: Element) -> bool:
+    """Whether a coefficient is not to be factored.
 
-    Most coefficients are, and a factorization takes a millisecond.
+    It is one term, or two without common factor of which one has a generator in the first power, as most are; a
+    factorization takes a millisecond.  Or it has so many terms that a factorization may take for ever.
     """
     monomials = polynomial.monoms()
+    if len(monomials) > _FACTORED:
+        return True
     linear = any(1 in exponents for exponents in zip(*monomials, strict=True))
     return len(monomials) == 1 or (
         len(monomials) == 2 and linear and all(0 in exponents for exponents in zip(*monomials, strict=True))
@@ -197,6 +210,7 @@ class _Total:
         """Add weight * (product of deviations^orders) * (sum of coefficients * generators)."""
         for generator, coefficient in zip(generators, coefficients, strict=True):
             terms = self._sums.setdefault(generator, {})
+            spend(length(weight) * length(coefficient))
             for monomial, number in self._ring(weight * coefficient).terms():
                 powers = tuple(n - m for n, m in zip(orders, monomial, strict=False))
                 key = (*powers, *monomial[len(orders) :])
@@ -205,6 +219,7 @@ class _Total:
     def expression(self, factor: sp.Expr) -> sp.Expr:
         """The sum times a factor, with each coefficient factored."""
         # One product each, as SymPy would expand a number times a sum.
+        spend(_GENERATOR * len(self._sums) + sum(map(len, self._sums.values())))
         products = (
             sp.Mul(factor, *self._factors(terms), *sp.Mul.make_args(self._generator(*generator)))
             for generator, terms in self._sums.items()
@@ -238,7 +253,8 @@ class _Total:
             terms = {(*m[:i], (m[i] - least) // step, *m[i + 1 :]): number for m, number in terms.items()}
         content = sp.QQ(gcd(*(c.numerator for c in terms.values())), lcm(*(c.denominator for c in terms.values())))
         polynomial, power = self._over_s2(self._ring.from_dict({m: c / content for m, c in terms.items()}))
-        number, parts = (1, [(polynomial, 1)]) if _is_irreducible(polynomial) else polynomial.factor_list()
+        spend(_FACTOR * len(polynomial))
+        number, parts = (1, [(polynomial, 1)]) if _stays(polynomial) else polynomial.factor_list()
         factors += [part.as_expr(*symbols) ** exponent for part, exponent in parts]
         return [sp.sympify(content * number), (1 - self._rho**2) ** power, *factors]
 

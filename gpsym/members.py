@@ -7,6 +7,7 @@ from typing import Any
 
 from gpsym.activation import Activation
 from gpsym.formula import TAU, A, M, exact
+from gpsym.limits import shown
 
 __all__ = [
     "ALIASES",
@@ -155,15 +156,19 @@ def member(name: str, **parameters: Any) -> Activation:
     >>> member("crelu", tau=1, m=2) == clipped_relu(1, 2)
     True
     """
+    if not isinstance(name, str):
+        raise ValueError(f"activation: need a name, got {shown(name, repr)}; choose from {', '.join(MEMBERS)}.")
     spelled = name.replace("_", "-").lower()
     canonical = ALIASES.get(spelled, spelled)
     if canonical not in MEMBERS:
-        raise ValueError(f"activation: unknown name {name!r}; choose from {', '.join([*MEMBERS, *ALIASES])}.")
+        raise ValueError(
+            f"activation: unknown name {shown(name, repr)}; choose from {', '.join([*MEMBERS, *ALIASES])}."
+        )
     family = MEMBERS[canonical]()
     accepted = {str(symbol): symbol for symbol in family.parameters}
     given = {key: value for key, value in parameters.items() if value is not None}
     for key, value in given.items():
         if key not in accepted:
             takes = " and ".join(accepted) or "no parameters"
-            raise ValueError(f"{canonical}: takes {takes}, got {key} = {value}; leave {key} out.")
+            raise ValueError(f"{canonical}: takes {takes}, got {key} = {shown(value)}; leave {key} out.")
     return family.subs({accepted[key]: value for key, value in given.items()})

@@ -22,6 +22,8 @@ from typing import Any, NamedTuple
 import sympy as sp
 from sympy.polys.rings import PolyRing, sring
 
+from gpsym.limits import length, spend
+
 __all__ = ["SCALES", "Element", "Outward", "Piecewise", "Polynomial", "Ramp", "merged", "ring_of"]
 
 Element = Any  # of a polynomial ring
@@ -98,7 +100,7 @@ class Piecewise:
         if all(generator.is_Symbol for generator in self.ring.symbols):
             return jumps
         # The ring does not know that m times its generator 1/m is 1.
-        return _trimmed(jump if sp.cancel(jump.as_expr()) != 0 else self.ring.zero for jump in jumps)
+        return _trimmed(self.ring.zero if _vanishes(jump) else jump for jump in jumps)
 
     def __add__(self, other: Piecewise) -> Piecewise:
         f, g = _refined(self, other)
@@ -298,6 +300,23 @@ def _atoms_times(weights: tuple[Element, ...], g: Piecewise, k: int) -> tuple[El
     return _trimmed(product)
 
 
+_DIGITS = 60  # of a number that is compared to 0; one below half of them, relative to its terms, is cancelled
+_CANCEL = 1000  # steps for each term of what is cancelled
+
+
+def _vanishes(element: Element) -> bool:
+    """Whether the element is 0 for all symbols, though not as a polynomial in its ring's generators."""
+    symbols = sorted(element.as_expr().free_symbols, key=sp.default_sort_key)
+    point = {symbol: sp.Rational(2 * k + 3, 2 * k + 2) for k, symbol in enumerate(symbols)}
+    values = [g.xreplace(point).evalf(_DIGITS) for g in element.ring.symbols]
+    terms = [c * sp.Mul(*(v**n for v, n in zip(values, powers, strict=True) if n)) for powers, c in element.terms()]
+    total, size = sp.Add(*terms), sp.Add(*map(abs, terms))
+    if total.is_Float and abs(total) > size * sp.Float(10) ** (_DIGITS // -2):
+        return False
+    spend(_CANCEL * len(terms))
+    return sp.cancel(element.as_expr()) == 0
+
+
 # Polynomials as tuples of coefficients.
 
 
@@ -319,6 +338,7 @@ def _scaled(p: Polynomial, factor: Any) -> Polynomial:
 def _product(p: Polynomial, r: Polynomial) -> Polynomial:
     if not (p and r):
         return ()
+    spend(sum(map(length, p)) * sum(map(length, r)))
     return _trimmed(
         sum(p[i] * r[n - i] for i in range(len(p)) if 0 <= n - i < len(r)) for n in range(len(p) + len(r) - 1)
     )

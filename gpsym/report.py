@@ -134,6 +134,7 @@ def _design_table(design: CriticalInit) -> str:
         "slope": ("<i>V′(q*)</i>", "stable below 1"),
         "curvature": ("<i>V″(q*)</i>", "decides where the slope is 1"),
         "chi_1": ("<i>χ</i><sub>1</sub><i>(q*)</i>", "gradient factor per layer"),
+        "stability": ("<i>q*</i> is", design.stability.meaning),
     }
     values = ((getattr(design, name), *columns) for name, columns in meanings.items())
     rows = [(symbol, _shown(value), meaning) for value, symbol, meaning in values if value is not None]

@@ -18,6 +18,8 @@ import sympy as sp
 from mpmath.libmp import prec_to_dps
 from sympy.core.function import ArgumentIndexError
 
+from gpsym.limits import length, spend
+
 __all__ = [
     "BivariateTail",
     "TailMoment",
@@ -134,6 +136,7 @@ def ramp_moments(h: Any) -> Callable[[int], tuple[Any, Any]]:
 
 def combined(*terms: tuple[Any, tuple]) -> tuple:
     """The sum of factor * coefficients over the terms."""
+    spend(sum(length(factor) * length(c) for factor, coefficients in terms for c in coefficients))
     return tuple(map(sum, zip(*([factor * c for c in coefficients] for factor, coefficients in terms), strict=True)))
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import fields
@@ -15,8 +17,10 @@ from gpsym.cli import run as run_command
 from training.config import RunConfig
 from training.demo import demo
 from training.devices import is_first_process
+from training.interruption import going_on
 from training.predict import predict
 from training.presets import PRESETS
+from training.records import CONFIG
 from training.trainer import resume, train, train_or_resume
 
 if TYPE_CHECKING:
@@ -33,7 +37,13 @@ def main() -> None:
     run_command(cli, "python -m training")
 
 
-@click.group()
+class _Interruptible(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        with going_on(lambda: None):
+            return super().invoke(ctx)
+
+
+@click.group(cls=_Interruptible)
 def cli() -> None:
     """Train deep sparse networks from their design at the edge of chaos."""
 
@@ -97,7 +107,9 @@ def run_one(output: Path | None, go_on: bool, **options: Any) -> None:
     if output is None:
         output = Path("runs", f"{Path(config.data).stem}-{config.activation}-{time.strftime('%Y%m%d-%H%M%S')}")
         output.parent.mkdir(exist_ok=True)
-    _report(train_or_resume(config, output) if go_on else train(config, output), output)
+    with going_on(lambda: _how_to_resume(output)):
+        summary = train_or_resume(config, output) if go_on else train(config, output)
+    _report(summary, output)
 
 
 @cli.command("resume")
@@ -106,12 +118,22 @@ def run_one(output: Path | None, go_on: bool, **options: Any) -> None:
 @_DEVICES
 @_STRATEGY
 @_DATA_DIR
+@click.option("--initializer", help="File of the run's initializer, whose code is executed; needed if there is one.")
 @click.pass_context
 def resume_command(context: click.Context, run: Path, **place: Any) -> None:
     """Go on with the run in folder RUN from its last checkpoint; where it ran before, if no option says otherwise."""
     source = context.get_parameter_source
     given = {k: v for k, v in place.items() if source(k) is not click.core.ParameterSource.DEFAULT}
-    _report(resume(run, **given), run)
+    with going_on(lambda: _how_to_resume(run)):
+        summary = resume(run, **given)
+    _report(summary, run)
+
+
+def _how_to_resume(folder: Path) -> str | None:
+    """How to go on with an interrupted run; None if nothing of it is there."""
+    if not is_first_process() or not (folder / CONFIG).exists():
+        return None
+    return f"to go on, python -m training resume {shlex.quote(str(folder))}"
 
 
 def _report(summary: dict[str, Any], folder: Path) -> None:
@@ -155,7 +177,8 @@ def table_command(
     folder = output or Path("runs", preset)
     if output is None and preset in PRESETS:
         folder.parent.mkdir(exist_ok=True)
-    run_table(preset, folder, {name: value for name, value in options.items() if value is not None}, train_all)
+    with going_on(lambda: f"to go on, {shlex.join(['python', '-m', 'training', *sys.argv[1:]])}"):
+        run_table(preset, folder, {name: value for name, value in options.items() if value is not None}, train_all)
     click.echo((folder / "table.md").read_text(encoding="utf-8"))
 
 

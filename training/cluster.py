@@ -17,7 +17,7 @@ import click
 import torch
 
 from training.config import RunConfig
-from training.lock import sole_writer
+from training.interruption import keeping_signals
 from training.records import SUMMARY
 from training.trainer import train_or_resume
 
@@ -85,15 +85,16 @@ def _connection(workers: int, address: str | None) -> Iterator[None]:
     options: dict[str, Any] = {
         "log_to_driver": False, "logging_level": "ERROR", "runtime_env": {"env_vars": variables},
     }  # fmt: skip
-    if address is None:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        ray.init("local", num_cpus=workers, include_dashboard=False, **options)
-    else:
-        _require_answer(address)
-        try:
-            ray.init(address, **options)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise _no_cluster(address, " ".join(str(error).split())) from error
+    with keeping_signals():
+        if address is None:
+            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+            ray.init("local", num_cpus=workers, include_dashboard=False, **options)
+        else:
+            _require_answer(address)
+            try:
+                ray.init(address, **options)
+            except (ConnectionError, RuntimeError, ValueError) as error:
+                raise _no_cluster(address, " ".join(str(error).split())) from error
     try:
         yield
     finally:
@@ -162,8 +163,7 @@ def _train(config: RunConfig, folder: Path, where: Path) -> dict[str, Any]:
     torch.set_num_threads(1)
     with suppress(OSError):  # relative paths of data are from there; if there is no such folder, they will be missed
         os.chdir(where)
-    with sole_writer(folder):
-        return train_or_resume(config, folder)
+    return train_or_resume(config, folder, wait=True)
 
 
 def _cause(error: RayError, folder: Path) -> Exception:

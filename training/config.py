@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields
+from typing import Annotated, Any, Literal, get_type_hints
+
+from pydantic import Field, create_model
 
 from gpsym import CriticalInit, edge_of_chaos
+from training.schema import MOST, STRICT, Domain, checked
 
-__all__ = ["RunConfig"]
+__all__ = ["ConfigSchema", "RunConfig"]
+
+_Text = Annotated[str, Field(max_length=4096), Domain("a text of <= 4096 characters", "pass a name or a path")]
+_Flag = Annotated[bool, Domain("True or False", "pass one of them")]
+_Positive = Annotated[int, Field(ge=1, le=MOST), Domain(">= 1", "pass a larger whole number")]
+_Count = Annotated[int, Field(ge=0, le=MOST), Domain(">= 0", "pass a larger whole number")]
+_Seed = Annotated[int, Field(ge=0, lt=2**32), Domain("in [0, 2^32)", "pass a smaller whole number")]
+_Number = Annotated[float, Domain("in (-oo, oo)", "pass a number")]  # `edge_of_chaos` knows which ones it takes
+# The largest rate is far inside float32.
+_Rate = Annotated[float, Field(gt=0, le=1e30), Domain("in (0, 1e30]", "1e-4 is a fair start")]
+_Mixing = Annotated[float, Field(gt=0, le=1), Domain("in (0, 1]", "1 is a network without skips")]
+_Momentum = Annotated[float, Field(ge=0, lt=1), Domain("in [0, 1)", "0.9 is usual")]
+_Decay = Annotated[float, Field(ge=0), Domain("in [0, oo)", "0 is none")]
+_Warmup = Annotated[float, Field(ge=0, le=1), Domain("in [0, 1]", "it is a fraction of all steps")]
+_Norm = Annotated[float, Field(gt=0), Domain("in (0, oo)", "leave it out for no clipping")]
 
 
 @dataclass(frozen=True)
@@ -42,44 +58,41 @@ class RunConfig:
     checkpoint_every  checkpoints are written after each epoch, and within it every so many steps; 0 for no more.
     """
 
-    data: str
-    activation: str
-    sparsity: float | None = None
-    slope: float | None = None
-    q_star: float = 1.0
-    width: int = 300
-    depth: int = 10
-    epochs: int = 10
-    batch_size: int = 128
-    lr: float | None = None
-    seed: int = 0
-    device: str = "auto"
-    data_dir: str | None = None
-    initializer: str | None = None
-    model: str = "mlp"
-    alpha: float | None = None
-    input_scale: str = "unit"
-    optimizer: str = "adam"
-    momentum: float = 0.9
-    weight_decay: float = 0.0
-    schedule: str = "cosine"
-    warmup: float = 0.05
-    accumulate: int = 1
-    clip_norm: float | None = None
-    augment: str = "none"
-    precision: str = "32"
-    compile: bool = False
-    devices: int = 1
-    strategy: str = "auto"
-    telemetry: int = 0
-    tensorboard: bool = False
-    checkpoint_every: int = 0
+    data: _Text
+    activation: _Text
+    sparsity: _Number | None = None
+    slope: _Number | None = None
+    q_star: _Number = 1.0
+    width: _Positive = 300
+    depth: _Positive = 10
+    epochs: _Count = 10
+    batch_size: _Positive = 128
+    lr: _Rate | None = None
+    seed: _Seed = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    data_dir: _Text | None = None
+    initializer: _Text | None = None
+    model: Literal["mlp", "cnn", "transformer"] = "mlp"
+    alpha: _Mixing | None = None
+    input_scale: Literal["unit", "hidden"] = "unit"
+    optimizer: Literal["sgd", "adam", "adamw"] = "adam"
+    momentum: _Momentum = 0.9
+    weight_decay: _Decay = 0.0
+    schedule: Literal["cosine", "constant"] = "cosine"
+    warmup: _Warmup = 0.05
+    accumulate: _Positive = 1
+    clip_norm: _Norm | None = None
+    augment: Literal["none", "shift", "shift-flip"] = "none"
+    precision: Literal["32", "bf16"] = "32"
+    compile: _Flag = False
+    devices: _Positive = 1
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
+    telemetry: _Count = 0
+    tensorboard: _Flag = False
+    checkpoint_every: _Count = 0
 
     def __post_init__(self) -> None:
-        for name, (domain, holds, advice) in _DOMAINS.items():
-            value = getattr(self, name)
-            if not holds(value):
-                raise ValueError(f"run: need {name} {domain}, got {value}; {advice}.")
+        checked(ConfigSchema, vars(self), "run")
 
     @property
     def design(self) -> CriticalInit:
@@ -92,75 +105,9 @@ class RunConfig:
         return RunConfig(**{f.name: values[f.name] for f in fields(RunConfig) if f.name in values})
 
 
-# What a field must be in words, whether a value is, and what would work.
-_Domain = tuple[str, Callable[[Any], bool], str]
-
-
-def _text() -> _Domain:
-    return "a text", lambda value: isinstance(value, str), "pass a name or a path"
-
-
-def _one_of(*names: str) -> _Domain:
-    listed = f"{', '.join(names[:-1])} or {names[-1]}"
-    return listed, lambda value: value in names, "pass one of them"
-
-
-def _whole(least: int) -> _Domain:
-    def holds(value: Any) -> bool:
-        return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-    return f">= {least}", holds, "pass a larger whole number"
-
-
-def _real(interval: str, holds: Callable[[float], bool], advice: str) -> _Domain:
-    def checked(value: Any) -> bool:
-        return isinstance(value, int | float) and not isinstance(value, bool) and holds(value)
-
-    return f"in {interval}", checked, advice
-
-
-def _optional(domain: _Domain) -> _Domain:
-    words, holds, advice = domain
-    return words, lambda value: value is None or holds(value), advice
-
-
-def _flag() -> _Domain:
-    return "True or False", lambda value: isinstance(value, bool), "pass one of them"
-
-
-_number = _real("(-oo, oo)", math.isfinite, "pass a number")  # `edge_of_chaos` knows which ones it takes
-
-_DOMAINS: dict[str, _Domain] = {
-    "data": _text(),
-    "activation": _text(),
-    "sparsity": _optional(_number),
-    "slope": _optional(_number),
-    "q_star": _number,
-    "width": _whole(1),
-    "depth": _whole(1),
-    "epochs": _whole(0),
-    "batch_size": _whole(1),
-    "lr": _optional(_real("(0, 1e30]", lambda lr: 0 < lr <= 1e30, "1e-4 is a fair start")),  # far inside float32
-    "seed": _real("[0, 2^32)", lambda seed: isinstance(seed, int) and 0 <= seed < 2**32, "pass a smaller whole number"),
-    "device": _one_of("auto", "cpu", "cuda"),
-    "data_dir": _optional(_text()),
-    "initializer": _optional(_text()),
-    "model": _one_of("mlp", "cnn", "transformer"),
-    "alpha": _optional(_real("(0, 1]", lambda alpha: 0 < alpha <= 1, "1 is a network without skips")),
-    "input_scale": _one_of("unit", "hidden"),
-    "optimizer": _one_of("sgd", "adam", "adamw"),
-    "momentum": _real("[0, 1)", lambda momentum: 0 <= momentum < 1, "0.9 is usual"),
-    "weight_decay": _real("[0, oo)", lambda decay: 0 <= decay < math.inf, "0 is none"),
-    "schedule": _one_of("cosine", "constant"),
-    "warmup": _real("[0, 1]", lambda warmup: 0 <= warmup <= 1, "it is a fraction of all steps"),
-    "accumulate": _whole(1),
-    "clip_norm": _optional(_real("(0, oo)", lambda norm: 0 < norm < math.inf, "leave it out for no clipping")),
-    "augment": _one_of("none", "shift", "shift-flip"),
-    "precision": _one_of("32", "bf16"),
-    "compile": _flag(),
-    "devices": _whole(1),
-    "strategy": _one_of("auto", "ddp", "fsdp"),
-    "telemetry": _whole(0),
-    "tensorboard": _flag(),
-    "checkpoint_every": _whole(0),
+_HINTS = get_type_hints(RunConfig, include_extras=True)
+_FIELDS: dict[str, Any] = {
+    f.name: (_HINTS[f.name], ... if f.default is MISSING else f.default) for f in fields(RunConfig)
 }
+# The declaration above, as pydantic checks it.
+ConfigSchema: Any = create_model("ConfigSchema", __config__=STRICT, **_FIELDS)

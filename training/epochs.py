@@ -15,12 +15,12 @@ from tqdm import tqdm
 from training.augment import augmented, draw
 from training.data import Data, Split
 from training.devices import moments_of, restore, shares_of, weights_of
-from training.history import History, row_of
+from training.history import History, is_row, row_of
 from training.measure import Measurement, gradient_norms, loss_and_correct, measure
 from training.optimisation import make_optimizer, rate_factor
 from training.start import Start, hidden_activations
 
-__all__ = ["LOOK_EVERY", "TRAIN_SAMPLE", "Epochs"]
+__all__ = ["LOOK_EVERY", "TRAIN_SAMPLE", "Epochs", "is_state", "state_like"]
 
 # Examples of the training split on which its sparsity is measured after each epoch.
 TRAIN_SAMPLE = 10_000
@@ -56,8 +56,8 @@ class Epochs:
 
     @property
     def done(self) -> bool:
-        """Whether the last epoch is over, or the loss has diverged."""
-        return len(self.history.rows) > self.config.epochs or self.history.diverged
+        """Whether the last epoch is over, or the loss is not finite."""
+        return len(self.history.rows) > self.config.epochs or self.history.broken
 
     @property
     def steps_done(self) -> int:
@@ -170,6 +170,50 @@ class Epochs:
             norms = gradient_norms(self.network, self.watched, split.inputs, split.y, prepare=split.normalised,
                                    shares=self.shares)  # fmt: skip
         return {"layer_gradient_norm": norms}
+
+
+def state_like(start: Start) -> dict[str, Any]:
+    """A state of the run after a step, for its names, shapes and types: the numbers in it mean nothing."""
+    network = start.network()
+    optimizer = make_optimizer(start.config, network.parameters(), 1.0)
+    for parameter in network.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    weights, bits = weights_of(network), torch.Generator().get_state()
+    return {
+        "weights": weights,
+        "best_weights": weights,
+        "moments": moments_of(network, optimizer),
+        "order_before": bits,
+        "draws": bits,
+        "sums": torch.zeros(2, dtype=torch.float64),
+    }
+
+
+def is_state(state: dict[str, Any], start: Start, like: dict[str, Any]) -> bool:
+    """Whether rows, numbers and settings of the optimizer are such as the run could have written.
+
+    like  from `state_like`; the tensors of the state are known to fit it.
+    """
+    rows, config = state.get("rows"), start.config
+    steps = math.ceil(len(start.data.train) / (config.batch_size * config.accumulate))
+    return (
+        all(state.get(name) is not None for name in like if name != "moments")
+        and isinstance(rows, list)
+        and 1 <= len(rows) <= config.epochs + 1
+        and all(is_row(row, number, config.depth) for number, row in enumerate(rows))
+        and state.get("best") in rows
+        and type(state.get("step")) is int
+        and 0 <= state["step"] < steps
+        and all(type(state.get(name)) is float and 0 <= state[name] < math.inf for name in ("seconds", "elapsed"))
+        and _settings(state["moments"]) == (_settings(like["moments"]) if len(rows) > 1 or state["step"] else [])
+    )
+
+
+def _settings(moments: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """The settings of an optimizer but for its rate, which each step sets; pairs as lists, as a restored one has."""
+    groups = moments["param_groups"] if moments else []
+    return [{k: list(v) if isinstance(v, tuple) else v for k, v in group.items() if k != "lr"} for group in groups]
 
 
 def _compiled(network: nn.Module) -> Any:

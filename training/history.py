@@ -11,9 +11,21 @@ from torch import Tensor
 
 from training.measure import Measurement
 
-__all__ = ["History", "Row", "row_of"]
+__all__ = ["LARGEST_LOSS", "History", "Row", "is_row", "row_of"]
 
 Row = dict[str, Any]
+
+
+# A cross-entropy L gives the right class the probability e^-L, in geometric mean over the examples. Above 149 log 2 =
+# 103.3 this is less than 2^-149, the smallest positive float32: the network holds the truth to be impossible. A guess
+# among C classes has log C, so 103 is out of reach of chance for any number of classes, and of overfitting.
+LARGEST_LOSS = 149 * math.log(2)
+_LOSSES = ("train_loss", "validation_loss")
+
+_NAMES = {
+    "epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "test_loss", "test_accuracy",
+    "train_sparsity", "test_sparsity", "layer_variance", "layer_sparsity", "diverged", "seconds",
+}  # fmt: skip
 
 
 @dataclass
@@ -36,8 +48,13 @@ class History:
 
     @property
     def diverged(self) -> bool:
-        """Whether the loss of the last epoch was not finite."""
+        """Whether the last epoch left the network without use: see `row_of`."""
         return bool(self.rows) and self.rows[-1]["diverged"]
+
+    @property
+    def broken(self) -> bool:
+        """Whether the loss of the last epoch is not finite, behind which no epoch can follow."""
+        return self.diverged and not all(math.isfinite(self.rows[-1][name]) for name in _LOSSES)
 
     @property
     def validation_loss(self) -> float:
@@ -73,6 +90,8 @@ def row_of(
     seen            measured on the splits train, validation and test after it.
     total, correct  sums of loss and right answers over the examples while it trained; before training, in epoch 0,
                     loss and accuracy are those measured.
+
+    An epoch diverged if a loss is not finite, or if the validation loss exceeds `LARGEST_LOSS`.
     """
     train, validation, test = seen["train"], seen["validation"], seen["test"]
     loss, accuracy = (total / examples, correct / examples) if math.isfinite(total) else (math.nan, math.nan)
@@ -88,9 +107,22 @@ def row_of(
         "test_sparsity": test.sparsity,
         "layer_variance": test.layer_variance,
         "layer_sparsity": test.layer_sparsity,
-        "diverged": epoch > 0 and not (math.isfinite(loss) and math.isfinite(validation.loss)),
+        "diverged": epoch > 0 and not (math.isfinite(loss) and validation.loss <= LARGEST_LOSS),
         "seconds": seconds,
     }
+
+
+def is_row(row: Any, epoch: int, layers: int) -> bool:
+    """Whether that is a row of `row_of` for the epoch of a network with so many hidden layers."""
+    if not isinstance(row, dict) or row.keys() - {"layer_gradient_norm"} != _NAMES:
+        return False
+    by_layer = [value for name, value in row.items() if name.startswith("layer_")]
+    numbers = [value for name, value in row.items() if name not in ("epoch", "diverged") and value not in by_layer]
+    return (
+        (type(row["epoch"]), row["epoch"], type(row["diverged"])) == (int, epoch, bool)
+        and all(isinstance(values, tuple) and len(values) == layers for values in by_layer)
+        and all(type(number) is float for number in [*numbers, *(v for values in by_layer for v in values)])
+    )
 
 
 def _rank(row: Row) -> tuple[bool, float, float]:

@@ -4,65 +4,76 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from errno import ENOENT
 from pathlib import Path
-from typing import IO
 
 import click
+from filelock import FileLock, Timeout
 
 __all__ = ["lock_of", "sole_writer"]
 
+# Seconds between two tries of a process that waits: a run lasts minutes.
+_PATIENCE = 0.2
+
 
 def lock_of(folder: Path) -> Path:
-    """The file beside the folder that its writer locks; it holds the name of the writer's machine and its process."""
+    """The file beside the folder that its writer locks. It names the machine, the process and the time."""
+    folder = folder.resolve()  # a link to a folder has the lock of the folder
     return folder.with_name(f".{folder.name}.lock")
 
 
 @contextmanager
-def sole_writer(folder: Path) -> Iterator[None]:
-    """Train in `folder` as the only process that does; wait for the end of one that already does, and say so.
+def sole_writer(folder: Path, door: str, *, wait: bool = False) -> Iterator[None]:
+    """Write into `folder` as the only process that does.
 
-    The lock is POSIX's, which the file system keeps, NFS too, and which ends with the process that holds it, however
-    that ends.  When the block ends without an error its file is removed: the run is finished then, and who waited for
-    the lock, or makes the file anew, finds it so and only reads.  Where there are no such locks, on Windows, none is
-    taken.
+    door  the word that begins a message: the command that wants to write.
+    wait  whether to wait for the end of another writer and say so, or to refuse at once.
 
-    Raises ValueError if the file can not be written or locked.
+    The operating system keeps the lock, NFS included. The lock ends with the process that holds it, however the process
+    ends. The file is removed at the end; a process that waited for the removed file takes the lock of a new one.
+
+    Raises ValueError if another process holds the lock, or if the file can not be written or locked.
     """
-    if os.name != "posix":
-        yield
-        return
     path = lock_of(folder)
+    lock = FileLock(path, fallback_to_soft=False, poll_interval=_PATIENCE)
     try:
-        file = path.open("a+b", buffering=0)
+        _acquire(lock, folder, door, wait)
+        path.write_text(f"{socket.gethostname()} {os.getpid()} {time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())}\n")
     except OSError as error:
-        raise _refused(folder, error) from error
-    with file:
-        try:
-            _lock(file, folder)
-            file.truncate(0)
-            file.write(f"{socket.gethostname()} {os.getpid()}\n".encode())
-        except OSError as error:
-            raise _refused(folder, error) from error
-        yield
-        path.unlink(missing_ok=True)
-
-
-def _lock(file: IO[bytes], folder: Path) -> None:
-    import fcntl
-
+        lock.release()
+        raise ValueError(
+            f"{door}: need a folder that can be written to, on a file system with locks, got {path.parent} "
+            f"({error.strerror or error}); pass another, for a cluster one that all of its machines share."
+        ) from error
     try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.seek(0)
-        holder = file.read().decode().strip()  # by this descriptor: closing another of the file would release its lock
-        click.echo(f"{folder.name}: waiting for the process that trains it, {holder}", err=True)
-        fcntl.lockf(file, fcntl.LOCK_EX)
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        lock.release()
 
 
-def _refused(folder: Path, error: OSError) -> ValueError:
-    return ValueError(
-        f"table: need a folder that can be written to, on a file system with locks, got {folder.parent} "
-        f"({error.strerror or error}); pass another, for a cluster one that all of its machines share."
-    )
+def _acquire(lock: FileLock, folder: Path, door: str, wait: bool) -> None:
+    if not lock_of(folder).parent.is_dir():  # which filelock would make
+        raise FileNotFoundError(ENOENT, os.strerror(ENOENT))
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        owner, path = _owner(folder), lock_of(folder)
+        if not wait:
+            raise ValueError(
+                f"{door}: need a folder that no other process writes, got {folder}, held by {owner}; wait for its end "
+                f"or stop it, and if no such process is left, remove {path}."
+            ) from None
+        click.echo(f"{door}: waiting for {folder.name}, held by {owner}; if it is gone, remove {path}.", err=True)
+        lock.acquire()
+
+
+def _owner(folder: Path) -> str:
+    try:
+        host, process, since = lock_of(folder).read_text(encoding="utf-8").split()
+    except (OSError, ValueError):  # it has only just taken the lock
+        return "a process that has not written its name yet"
+    return f"process {process} on {host} since {since}"

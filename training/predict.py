@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +12,7 @@ from torch import Tensor, nn
 from gpsym import CriticalInit
 from gpsym.files import read_array
 from gpsym.torch import activation_module
-from training import data, models, records
-from training.config import RunConfig
+from training import data, models, records, tensors
 from training.optimisation import input_factor
 
 __all__ = ["Prediction", "predict", "trained_network"]
@@ -41,24 +39,29 @@ class Prediction:
 def trained_network(folder: Path) -> nn.Sequential:
     """The network of a run with the weights in its model.pt, in evaluation mode on the CPU.
 
-    Raises ValueError for a folder without a run or without weights, and for weights of another network.
+    Raises ValueError for a folder without a run or without weights, and for weights that are not finite or of another
+    network.
     """
-    values = records.read_config(folder)
-    config = RunConfig.from_dict(values)
-    design = CriticalInit.from_dict(values["design"])
-    network = models.build(
-        config.model, values["input_shape"], values["classes"], width=config.width, depth=config.depth,
-        activation=lambda: activation_module(design), alpha=config.alpha,
-        input_factor=input_factor(config.input_scale, design, values["input_mean_square"]),
-    )  # fmt: skip
+    described = records.read_config(folder)
+    config, values = described.run, described.description
     path = folder / records.WEIGHTS
     if not path.is_file():
         raise ValueError(f"predict: need weights in {path}, got none; the run has not come to its first epoch.")
-    try:
-        network.load_state_dict(torch.load(io.BytesIO(path.read_bytes()), weights_only=True))
-    except Exception as error:  # whatever a damaged file makes of the unpickler
-        raise ValueError(f"predict: need weights of the run in {path}, got others ({error}); train again.") from error
-    return network.eval()
+    design = CriticalInit.from_dict(values["design"])
+
+    def network() -> nn.Sequential:
+        return models.build(
+            config.model, values["input_shape"], values["classes"], width=config.width, depth=config.depth,
+            activation=lambda: activation_module(design), alpha=config.alpha,
+            input_factor=input_factor(config.input_scale, design, values["input_mean_square"]),
+        )  # fmt: skip
+
+    with torch.device("meta"):  # allocates nothing, so that a wrong size is refused before it takes memory
+        expected = network().state_dict()
+    weights = tensors.read(path.open("rb"), expected, f"predict: need weights of the run in {path}")
+    built = network()
+    built.load_state_dict(weights)
+    return built.eval()
 
 
 def predict(folder: Path, file: Path | None = None, *, batch_size: int = 2000) -> Prediction:
@@ -68,15 +71,23 @@ def predict(folder: Path, file: Path | None = None, *, batch_size: int = 2000) -
 
     Raises ValueError for a folder, a file or rows that do not serve.
     """
-    network, values = trained_network(folder), records.read_config(folder)
+    network, described = trained_network(folder), records.read_config(folder)
+    config, values = described.run, described.description
     labels = None
     if file is None:
-        test = data.load(values["data"], data_dir=values["data_dir"], seed=values["seed"]).test
+        test = data.load(config.data, data_dir=config.data_dir, seed=config.seed).test
+        if list(test.shape) != values["input_shape"]:
+            raise ValueError(
+                f"predict: need inputs of shape {values['input_shape']} in {config.data}, got {list(test.shape)}; "
+                "restore the data set of the run."
+            )
         x, labels = test.x, test.y.numpy()
     else:
         x = _rows(file, tuple(values["input_shape"]), values["input_mean"], values["input_std"])
     with torch.no_grad():
         probabilities = torch.cat([network(rows).double().softmax(1) for rows in x.split(batch_size)])
+    if not probabilities.isfinite().all():
+        raise ValueError(f"predict: need finite outputs of {folder}, got some that are not; pass smaller inputs.")
     return Prediction(probabilities.numpy(), labels)
 
 

@@ -5,21 +5,68 @@ from __future__ import annotations
 import json
 import math
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import BaseModel, Field
 from torch import Tensor
 from tqdm import tqdm
 
+from gpsym.run_files import read_object
 from training.checkpoint import serialized, write_durably
-from training.config import RunConfig
-from training.history import History
+from training.config import ConfigSchema, RunConfig
+from training.history import LARGEST_LOSS, History
+from training.schema import MOST, STRICT, Domain, checked
 
-__all__ = ["CONFIG", "METRICS", "SUMMARY", "WEIGHTS", "Records", "read_config", "read_summary",
-           "require_tensorboard", "shown"]  # fmt: skip
+__all__ = ["CONFIG", "METRICS", "SUMMARY", "WEIGHTS", "Described", "Records", "read_config", "read_summary",
+           "require_own", "require_tensorboard", "shown"]  # fmt: skip
 
 CONFIG, METRICS, SUMMARY, WEIGHTS = "config.json", "metrics.jsonl", "summary.json", "model.pt"
+
+
+@dataclass(frozen=True)
+class Described:
+    """A configuration, and what config.json holds beside it: `training.start.Start.description`."""
+
+    run: RunConfig
+    description: Mapping[str, Any]
+
+
+_Positive = Annotated[float, Field(gt=0, le=1e30), Domain("in (0, 1e30]", "restore the file")]
+_Share = Annotated[float, Field(ge=0, le=1), Domain("in [0, 1]", "restore the file")]
+_Whole = Annotated[int, Field(ge=0), Domain(">= 0", "restore the file")]
+
+
+class _Config(ConfigSchema):
+    inputs: Annotated[int, Field(ge=1)]
+    classes: Annotated[int, Field(ge=1, le=MOST)]
+    input_shape: Annotated[list[Annotated[int, Field(ge=1, le=MOST)]], Field(min_length=1, max_length=3)]
+    input_mean: Annotated[float, Field(ge=-1e30, le=1e30)]
+    input_std: _Positive
+    input_mean_square: _Positive
+    design: dict[str, Any]
+    theory_variance: list[float]
+    theory_lr: float
+
+
+class _Summary(BaseModel):
+    model_config = STRICT
+
+    test_accuracy: _Share
+    validation_accuracy: _Share
+    test_sparsity: _Share
+    train_sparsity: _Share
+    diverged: bool
+    best_epoch: _Whole
+    epochs: _Whole
+    lr: _Positive
+    parameters: _Whole
+    initial_weights_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    device: Annotated[str, Field(max_length=100)]
+    seconds: Annotated[float, Field(ge=0), Domain(">= 0", "restore the file")]
 
 
 class Records:
@@ -73,12 +120,19 @@ class Records:
 
     def end(self, history: History) -> None:
         """Say what there is to say of how the epochs ended."""
-        if history.diverged and not self.silent:
-            tqdm.write(
-                f"run: need a finite loss, got one that is not in epoch {history.rows[-1]['epoch']}, where training "
-                f"ended; the weights of epoch {history.best['epoch']} are kept; try a lower --lr or --clip-norm 1.",
-                file=sys.stderr,
-            )
+        if not history.diverged or self.silent:
+            return
+        row, kept = history.rows[-1], f"the weights of epoch {history.best['epoch']} are kept"
+        need, got = (
+            ("a finite loss", "one that is not")
+            if history.broken
+            else (f"a validation loss <= {LARGEST_LOSS:.0f}", f"{row['validation_loss']:.3g}")
+        )
+        tqdm.write(
+            f"run: need {need}, got {got} in epoch {row['epoch']}, where training ended; {kept}; try a lower --lr or "
+            "--clip-norm 1.",
+            file=sys.stderr,
+        )
 
     def summary(self, fields: dict[str, Any]) -> None:
         """Write summary.json, which ends the run."""
@@ -91,25 +145,40 @@ class Records:
             write_durably(self.folder / name, text.encode())
 
 
-def read_config(folder: Path) -> dict[str, Any]:
+def read_config(folder: Path) -> Described:
     """What config.json of a run holds.
 
-    Raises ValueError for a folder without one, and for a file that is no JSON object.
+    Raises ValueError for a folder without one, and for a field that is missing, unknown or outside of its domain.
     """
     path = folder / CONFIG
     if not path.is_file():
         raise ValueError(f"run: need the folder of a run, got {folder}, which has no {CONFIG}; pass another.")
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        _ = values["data"], values["activation"]
-    except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"run: need what a run wrote in {path}, got something else ({error}); restore it.") from None
-    return values
+    values = read_object(path)
+    for name in ConfigSchema.model_fields:
+        if name not in values:
+            raise ValueError(f"run: need the field {name} in {path}, got none; add it.")
+    checked(_Config, values, "run", path)
+    run = RunConfig.from_dict(values)
+    if math.prod(values["input_shape"]) != values["inputs"]:
+        raise ValueError(f"run: need as many inputs as input_shape has in {path}, got {values['inputs']}; restore it.")
+    return Described(run, {name: value for name, value in values.items() if not hasattr(run, name) or name == "design"})
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
-    """What summary.json of a finished run holds."""
-    return json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+    """What summary.json of a finished run holds. Raises ValueError for a field that is missing or no such value."""
+    values = read_object(folder / SUMMARY)
+    checked(_Summary, values, "run", folder / SUMMARY)
+    return values
+
+
+def require_own(folder: Path) -> None:
+    """Raises ValueError for a folder with files, none of which says that a run wrote them."""
+    partial = f".{CONFIG}.partial"  # death at the first write leaves this file alone
+    foreign = [path.name for path in folder.iterdir() if path.name != partial] if folder.exists() else []
+    if foreign:
+        raise ValueError(
+            f"run: need a new or an empty folder, got {folder}, which holds {min(foreign)}; pass another --output."
+        )
 
 
 def require_tensorboard(config: RunConfig) -> None:

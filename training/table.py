@@ -17,9 +17,8 @@ from gpsym.files import write_figure, write_text
 from gpsym.finite_width import finite_width
 from gpsym.plot.canvas import BLACK, BLUE, GREEN, ORANGE, RED, SKY, figure_of
 from training.config import RunConfig
-from training.lock import sole_writer
 from training.presets import PRESETS
-from training.trainer import train_or_resume
+from training.trainer import require_same, train_or_resume
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,9 +48,7 @@ def one_by_one(runs: Mapping[Path, RunConfig]) -> Iterator[tuple[Path, Mapping[s
     """Train the runs in this process, one after the other."""
     for number, (folder, config) in enumerate(runs.items(), 1):
         click.echo(f"run {number} of {len(runs)}: {folder.name}", err=True)
-        with sole_writer(folder):
-            summary = train_or_resume(config, folder)
-        yield folder, summary
+        yield folder, train_or_resume(config, folder, wait=True)
 
 
 def run_table(name: str, output: Path, changes: Mapping[str, Any], train_all: TrainAll = one_by_one) -> list[Row]:
@@ -67,18 +64,22 @@ def run_table(name: str, output: Path, changes: Mapping[str, Any], train_all: Tr
     best epoch.  Beside them stand the probabilities, for a fully connected network at initialization, that a variance
     leaves the basin of q_star, or exceeds twice q_star.
 
-    Raises ValueError for an unknown name, for changes that no run can have, and as `train_all` and `train_or_resume`.
+    Raises ValueError for an unknown name, for a folder that holds another table's runs, for changes that no run can
+    have, and as `train_all` and `train_or_resume`.
     """
     if name not in PRESETS:
         raise ValueError(f"table: need one of {', '.join(PRESETS)}, got {name}; pass one.")
     if not output.parent.is_dir():
         raise ValueError(f"table: need an existing folder for the table, got {output}; create {output.parent} first.")
     rows = [{output / f"{_label(c)}-seed{c.seed}": c for c in configs} for configs in PRESETS[name].runs(changes)]
+    runs = {folder: config for row in rows for folder, config in row.items()}
+    for folder, config in runs.items():
+        require_same(config, folder)
     output.mkdir(exist_ok=True)
     summaries: dict[Path, Mapping[str, Any]] = {}
     table: list[Row] = []
     try:
-        for folder, summary in train_all({folder: config for row in rows for folder, config in row.items()}):
+        for folder, summary in train_all(runs):
             summaries[folder] = summary
             ended = [(row, [summaries[folder] for folder in row if folder in summaries]) for row in rows]
             table = [_row(next(iter(row.values())), found) for row, found in ended if found]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -15,14 +17,21 @@ from tqdm import tqdm
 from training import checkpoint, devices, records
 from training.config import RunConfig
 from training.data import Data
-from training.epochs import Epochs
+from training.epochs import Epochs, is_state, state_like
+from training.lock import sole_writer
 from training.records import Records
 from training.start import Start
 
-__all__ = ["RunConfig", "resume", "train", "train_or_resume", "trials"]
+__all__ = ["RunConfig", "require_same", "resume", "train", "train_or_resume", "trials"]
 
 # Fields that say where to run, and change nothing else.
 _PLACE = ("device", "devices", "strategy", "data_dir")
+
+# What may differ between a checkpoint and the run that goes on from it.
+_UNBOUND = (*_PLACE, "initializer", "tensorboard", "checkpoint_every")
+
+# Bytes of a row in a checkpoint for each layer: two numbers of nine bytes, each in three copies at most.
+_BYTES_OF_ROW = 200
 
 # Times the theory's rate: tried for an epoch each when none is given; the validation loss decides.
 RATE_FACTORS = (1 / 4, 1 / 2, 1, 2)
@@ -35,68 +44,117 @@ def train(config: RunConfig, output: Path) -> dict[str, Any]:
     summary.json into `output`; returns the summary.
 
     The weights reported and kept are those of the epoch with the best validation accuracy.  A loss that is not
-    finite ends the run, which is then recorded as diverged.  Until it ends, the folder holds checkpoints as well,
-    from which `resume` goes on.
+    finite ends the run, which is then recorded as diverged; so is one whose last validation loss exceeds 103.  Until
+    it ends, the folder holds checkpoints as well, from which `resume` goes on.
 
-    Raises ValueError for a folder that already holds a run, before anything is written, and if writing fails.
+    Raises ValueError for a folder that already holds a run or files of others or that another process writes, before
+    anything is written, and if writing fails.
     """
-    if not output.parent.is_dir():
-        raise ValueError(f"run: need an existing folder for the run, got {output}; create {output.parent} first.")
-    if output.exists() and not output.is_dir():
-        raise ValueError(f"run: need a folder for the run, got the file {output}; pass another --output.")
-    if devices.is_first_process() and (output / records.CONFIG).exists():
-        raise ValueError(
-            f"run: need a folder without a run, got {output}, which holds one; pass another --output, or --resume."
-        )
-    return _run(config, output)
+    _require_parent(output)
+    with _alone(output, "run"):
+        return _begun(config, output)
 
 
 def resume(output: Path, **changes: Any) -> dict[str, Any]:
     """Go on with the run in the folder from its last checkpoint; returns the summary, at once if it is finished.
 
-    changes  fields of the configuration that say where to run: device, devices, strategy, data_dir.
+    changes  fields of the configuration that say where to run: device, devices, strategy, data_dir; and initializer,
+             whose file is executed and so has to be named again.
 
     On the CPU with one process the files are those of a run without interruption, but for seconds.  A learning rate
     that was still being chosen is chosen again.
 
-    Raises ValueError for a folder without a run, if no checkpoint is whole, and as `train`.
+    Raises ValueError for a folder without a run, if no checkpoint is whole, if the checkpoint belongs to another
+    configuration, if another process writes the folder, and as `train`.
     """
-    config = replace(RunConfig.from_dict(records.read_config(output)), **changes)
-    if (output / records.SUMMARY).exists():
-        checkpoint.discard(output)
-        return records.read_summary(output)
-    return _run(config, output)
+    records.read_config(output)  # a folder without a run gets no lock
+    with _alone(output, "resume"):
+        return _resumed(output, changes)
 
 
-def train_or_resume(config: RunConfig, output: Path) -> dict[str, Any]:
+def train_or_resume(config: RunConfig, output: Path, *, wait: bool = False) -> dict[str, Any]:
     """`resume` if the folder holds a run of this configuration, else `train`: one command however often it is cut off.
+
+    wait  whether to wait for another process that writes the folder, in place of refusing.
 
     Raises ValueError for a folder that holds another run, and as both.
     """
+    _require_parent(output)
+    with _alone(output, "table" if wait else "run", wait=wait):
+        if not (output / records.CONFIG).exists():
+            return _begun(config, output)
+        require_same(config, output)
+        return _resumed(output, {name: getattr(config, name) for name in (*_PLACE, "initializer")})
+
+
+def require_same(config: RunConfig, output: Path) -> None:
+    """Raises ValueError if the folder holds a run of another configuration."""
     if not (output / records.CONFIG).exists():
-        return train(config, output)
-    there = RunConfig.from_dict(records.read_config(output))
+        return
+    there = records.read_config(output).run
     if config.lr is None:
         there = replace(there, lr=None)  # it was chosen
     for field in fields(RunConfig):
         name, old, new = field.name, getattr(there, field.name), getattr(config, field.name)
         if old != new and name not in _PLACE:
             raise ValueError(
-                f"run: need the {name} of the run to resume, {old}, got {new}; leave out --resume and pass another "
+                f"run: need the {name} of the run in {output}, {old}, got {new}; leave out --resume and pass another "
                 "--output for another run."
             )
-    return resume(output, **{name: getattr(config, name) for name in _PLACE})
+
+
+def _alone(output: Path, door: str, *, wait: bool = False) -> AbstractContextManager[None]:
+    """The lock of the folder; one process takes it for all processes of a run."""
+    return sole_writer(output, door, wait=wait) if devices.is_first_process() else nullcontext()
+
+
+def _require_parent(output: Path) -> None:
+    if not output.parent.is_dir():
+        raise ValueError(f"run: need an existing folder for the run, got {output}; create {output.parent} first.")
+    if output.exists() and not output.is_dir():
+        raise ValueError(f"run: need a folder for the run, got the file {output}; pass another --output.")
+
+
+def _begun(config: RunConfig, output: Path) -> dict[str, Any]:
+    if devices.is_first_process():
+        if (output / records.CONFIG).exists():
+            raise ValueError(
+                f"run: need a folder without a run, got {output}, which holds one; pass another --output, or --resume."
+            )
+        records.require_own(output)
+    return _run(config, output)
+
+
+def _resumed(output: Path, changes: Mapping[str, Any]) -> dict[str, Any]:
+    there = records.read_config(output).run
+    if (output / records.SUMMARY).exists():
+        summary = records.read_summary(output)
+        checkpoint.discard(output)
+        return summary
+    if there.initializer and changes.get("initializer") != there.initializer:
+        raise ValueError(
+            f"resume: need the initializer named again, as its code is executed, got {there.initializer} from "
+            f"{records.CONFIG} alone; pass --initializer {there.initializer} if you trust it."
+        )
+    return _run(replace(there, **changes), output)
 
 
 def _run(config: RunConfig, output: Path) -> dict[str, Any]:
     """The run from the folder's checkpoint, or from the start if there is none."""
-    started = time.perf_counter()
     torch.set_flush_denormal(True)  # vanishing gradients would crawl
+    try:
+        return _of_its_own(config, output)
+    finally:
+        torch.set_flush_denormal(False)  # other code of the process expects denormal numbers
+
+
+def _of_its_own(config: RunConfig, output: Path) -> dict[str, Any]:
+    started = time.perf_counter()
     records.require_tensorboard(config)
     start = Start.of(config)
     fabric = devices.make_fabric(config)
     fingerprint = start.fingerprint()
-    state, remark = checkpoint.load(output) if devices.is_first_process() else (None, "")
+    state, remark = _saved(start, output) if devices.is_first_process() else (None, "")
     if remark:
         print(f"checkpoint: {remark}", file=sys.stderr)
     fabric.launch()
@@ -104,6 +162,21 @@ def _run(config: RunConfig, output: Path) -> dict[str, Any]:
         return _launched(start, fabric, output, fabric.broadcast(state), fingerprint, started)
     finally:
         devices.close()
+
+
+def _saved(start: Start, output: Path) -> tuple[dict[str, Any] | None, str]:
+    """The state of the folder's checkpoint, checked, and what was wrong."""
+    room = 2**20 + (start.config.epochs + 2) * (start.config.depth + 10) * _BYTES_OF_ROW
+    return checkpoint.load(
+        output, determining(start), lambda: state_like(start), lambda state, like: is_state(state, start, like), room
+    )
+
+
+def determining(start: Start) -> dict[str, Any]:
+    """What determines the run, by which a checkpoint knows it: all but the place, and the shape of the data."""
+    kept = {k: v for k, v in asdict(start.config).items() if k not in _UNBOUND}
+    train = start.data.train
+    return kept | {"examples": len(train), "input_shape": list(train.shape), "classes": start.data.classes}
 
 
 def _launched(
@@ -130,7 +203,7 @@ def _launched(
         epochs.restore(state)
         started -= state["elapsed"]
     files.begin(epochs.history)
-    _finish(epochs, files, started)
+    _finish(epochs, files, started, determining(replace(start, config=replace(start.config, lr=lr))))
     summary = {
         **epochs.history.summary(),
         "lr": lr,
@@ -144,13 +217,13 @@ def _launched(
     return summary
 
 
-def _finish(epochs: Epochs, files: Records, started: float) -> None:
+def _finish(epochs: Epochs, files: Records, started: float, run: dict[str, Any]) -> None:
     """The epochs that are left, with a checkpoint after each, and its row and weights behind that."""
 
     def save() -> None:
         state = epochs.state() | {"elapsed": time.perf_counter() - started}
         if not files.silent:
-            checkpoint.save(files.folder, state)
+            checkpoint.save(files.folder, state, run)
 
     def after_step() -> None:
         every = epochs.config.checkpoint_every
@@ -160,7 +233,7 @@ def _finish(epochs: Epochs, files: Records, started: float) -> None:
     with _bar(epochs, "training") as bar:
         while not epochs.done:
             row = epochs.next(bar, after_step)
-            if not row["diverged"]:
+            if not epochs.history.broken:
                 save()
             files.row(row)
             if not files.silent:

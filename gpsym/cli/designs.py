@@ -9,7 +9,14 @@ from typing import Any
 
 import click
 
-from gpsym.cli.options import activation_argument, design_of, json_option, size_options, wish_options
+from gpsym.cli.options import (
+    activation_argument,
+    design_of,
+    excursion_of,
+    json_option,
+    size_options,
+    wish_options,
+)
 from gpsym.design import CriticalInit
 from gpsym.export import FRAMEWORKS, export_text
 from gpsym.files import read_array, write_array, write_text
@@ -21,43 +28,54 @@ __all__ = ["design_command", "export", "kernel", "stability_command"]
 @activation_argument
 @wish_options
 @size_options
-@click.option("--risk", type=float, default=0.01, show_default=True, help="Probability of an excursion to allow.")
+@click.option("--risk", type=float, help="Probability of a failure to allow.  [default: 0.01]")
 @click.option("--classes", type=int, default=10, show_default=True, help="Outputs, which gradients have to tell apart.")
 @json_option
 def design_command(
     activation: str,
     width: int | None,
     depth: int | None,
-    excursion: float,
-    risk: float,
+    excursion: float | None,
+    risk: float | None,
     classes: int,
     as_json: bool,
     **wishes: Any,
 ) -> None:
     """The initialization at the edge of chaos for a wanted sparsity (and slope).
 
-    With a width and a depth in place of the slope: the largest slope whose networks keep the risk.  With both, learning
-    rates of theory, for inputs like a hidden layer's: the scale of Adam's, and the largest that is stable for SGD; how
-    many directions of a gradient come through; and the alpha of residual layers that let --classes less one through.
+    With a width and a depth in place of the slope: the largest slope whose networks keep the risk.  A network fails if
+    it has an excursion or is dead (see gpsym stability).  With a slope, or an activation without one, a risk that is
+    not kept is said on stderr, and so is a q* that is not stable.
+
+    With a width and a depth also learning rates of theory, for inputs like a hidden layer's: the scale of Adam's, and
+    the largest that is stable for SGD; how many directions of a gradient come through; and the alpha of residual layers
+    that let --classes less one through.
     """
     found = design_of(activation, width=width, depth=depth, risk=risk, excursion=excursion, **wishes)
     sized = {} if width is None or depth is None else _for_size(found, width, depth, excursion, classes)
     if as_json:
-        click.echo(json.dumps(found.to_dict() | sized, indent=2))
+        click.echo(json.dumps(found.to_dict() | {"stability": found.stability} | sized, indent=2))
     else:
-        click.echo("\n".join([str(found), *(f"{name}  {value:.4g}" for name, value in sized.items())]))
+        lines = (f"{name}  {'-' if value is None else format(value, '.4g')}" for name, value in sized.items())
+        click.echo("\n".join([str(found), *lines]))
 
 
-def _for_size(design: CriticalInit, width: int, depth: int, excursion: float, classes: int) -> dict[str, float]:
+def _for_size(
+    design: CriticalInit, width: int, depth: int, excursion: float | None, classes: int
+) -> dict[str, float | None]:
     from gpsym.directions import gradient_directions, mixing_of_directions
     from gpsym.finite_width import finite_width
     from gpsym.learning_rate import adam_rate, sgd_rate
 
-    found = finite_width(design, width=width, depth=depth, excursion=excursion)
+    found = finite_width(design, width=width, depth=depth, **excursion_of(excursion))
     layers = depth + 1  # the first hidden one counts
     return {
         "escape_probability": found.escape_probability,
         "excursion_probability": found.excursion_probability,
+        "dead_probability": found.dead_probability,
+        "failure_probability": found.failure_probability,
+        "log_gradient_mean": found.log_gradient_mean,
+        "log_gradient_sd": found.log_gradient_sd,
         "learning_rate_adam": adam_rate(design, width=width, depth=layers),
         "learning_rate_sgd": sgd_rate(design, width=width, depth=layers, classes=classes),
         "gradient_directions": gradient_directions(design, width=width, depth=depth),
@@ -76,7 +94,7 @@ def stability_command(
     activation: str,
     width: int | None,
     depth: int | None,
-    excursion: float,
+    excursion: float | None,
     correlation: float | None,
     alpha: float | None,
     as_json: bool,
@@ -88,11 +106,14 @@ def stability_command(
 
     escape_probability is that of a variance above the basin in one of --depth layers, excursion_probability that of
     one above --excursion times q*, or above the basin; log_gradient_sd is the spread of log ||g||^2 from the last layer
-    to the first, and dead_probability that of g = 0; gradient_directions is how many of its directions come through.
+    to the first, and dead_probability that of g = 0; failure_probability is that of an excursion or g = 0;
+    gradient_directions is how many of its directions come through.
     With --alpha escapes are not known, and the spreads to leading order in 1 / width.
     """
     if (width is None) != (depth is None):
         raise ValueError(f"stability: need width and depth together, got {width} and {depth}; pass both.")
+    if excursion is not None and (width is None or alpha is not None):
+        raise ValueError("stability: need width and depth, and no alpha, with an excursion; pass such.")
     if correlation is not None and (width is None or alpha is not None):
         raise ValueError("stability: need width and depth, and no alpha, to follow a correlation; pass such.")
     design = design_of(activation, **wishes)
@@ -113,6 +134,7 @@ def _wide(design: CriticalInit, alpha: float | None) -> dict[str, Any]:
     margin = gain_margin(design)
     points = fixed_points(design) if alpha is None else residual.fixed_points(design, alpha)
     return {
+        "stability": design.stability,
         "fixed_points": [vars(point) for point in points],
         "basin": basin(design),
         "gain_margin": margin if math.isfinite(margin) else None,
@@ -122,21 +144,23 @@ def _wide(design: CriticalInit, alpha: float | None) -> dict[str, Any]:
 
 _AT_WIDTH = (  # None unless asked for; escapes of residual layers are not known
     "escape_probability", "escape_by_depth", "excursion_probability", "outside_probability", "mean_exit_depth",
-    "log_gradient_mean", "log_gradient_sd", "dead_probability", "error",
+    "log_gradient_mean", "log_gradient_sd", "dead_probability", "failure_probability", "error",
 )  # fmt: skip
 
 
-def _at_width(design: CriticalInit, width: int, depth: int, excursion: float) -> dict[str, Any]:
+def _at_width(design: CriticalInit, width: int, depth: int, excursion: float | None) -> dict[str, Any]:
     from gpsym.finite_width import finite_width
 
-    found = finite_width(design, width=width, depth=depth, excursion=excursion)
+    found = finite_width(design, width=width, depth=depth, **excursion_of(excursion))
     return {name: getattr(found, name) for name in _AT_WIDTH}
 
 
 def _mixed(design: CriticalInit, alpha: float, width: int, depth: int) -> dict[str, Any]:
     from gpsym.layers.fluctuation import spread
 
-    return vars(spread(design, alpha=alpha, width=width, depth=depth))
+    # The skip passes every gradient on.
+    dead = {} if alpha == 1 else {"dead_probability": 0.0}
+    return dead | vars(spread(design, alpha=alpha, width=width, depth=depth))
 
 
 def _directions(design: CriticalInit, width: int, depth: int, alpha: float | None) -> float:
@@ -154,8 +178,8 @@ def _pairs(design: CriticalInit, correlation: float, width: int, depth: int) -> 
 
 def _stability_table(design: CriticalInit, fields: dict[str, Any]) -> str:
     low, high = fields["basin"]
-    rows = [("activation", design.activation), ("basin", f"({low:.6g}, {_end(high)})")]
-    rows += [("gain_margin", _end(fields["gain_margin"]))]
+    rows = [("activation", design.activation), ("stability", f"{design.stability}: {design.stability.meaning}")]
+    rows += [("basin", f"({low:.6g}, {_end(high)})"), ("gain_margin", _end(fields["gain_margin"]))]
     for point in fields["fixed_points"]:
         shown = f"{point['q']:.6g}  V' {point['slope']:.4g}  chi_1 {point['chi_1']:.4g}  {point['kind']}"
         rows.append(("fixed point", shown))

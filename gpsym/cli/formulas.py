@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from gpsym.cli.options import (
 )
 from gpsym.formats import FORMATS, format_formula
 from gpsym.formula import Formula, Q
+from gpsym.limits import budget, shown
 from gpsym.members import MEMBERS, member
 from gpsym.verify import Check, Verified, verify_activation
 
@@ -84,14 +86,23 @@ def derive(
     if activation is None and expression is None:
         raise ValueError("derive: need one of ACT and --expr, got neither; pass one.")
     (phi,) = activations_of("derive", [] if activation is None else [activation], expression, assume)
-    if residual:
-        if rho is not None:
-            raise ValueError("derive: need no rho with --residual, got one; leave it out and put it into the formula.")
-        click.echo(format_formula(_residual(quantity)(phi), style))
-        return
+    if residual and rho is not None:
+        raise ValueError("derive: need no rho with --residual, got one; leave it out and put it into the formula.")
     at = {"rho": rho} if rho is not None else {}
     variances = {"variances": (Q, Q)} if same_variance else {}
-    click.echo(format_formula(maps.derive(phi, quantity, **at, **variances), style))
+    with _bounded("derive"):
+        formula = _residual(quantity)(phi) if residual else maps.derive(phi, quantity, **at, **variances)
+        text = format_formula(formula, style)
+    click.echo(text)
+
+
+# Steps of a derivation: a kernel of 12 knots and degree 1 takes most of them.
+_STEPS = 320_000
+
+
+def _bounded(command: str) -> AbstractContextManager[None]:
+    advice = "take fewer knots, lower degrees or lower orders, or call gpsym.maps from Python, which has no limit"
+    return budget(command, _STEPS, advice)
 
 
 def _residual(quantity: str) -> Callable[[Activation], Formula]:
@@ -99,7 +110,9 @@ def _residual(quantity: str) -> Callable[[Activation], Formula]:
 
     name = quantity.replace("-", "_")
     if name not in QUANTITIES:
-        raise ValueError(f"derive: need one of {names_of(QUANTITIES)} with --residual, got {quantity}; choose one.")
+        raise ValueError(
+            f"derive: need one of {names_of(QUANTITIES)} with --residual, got {shown(quantity)}; choose one."
+        )
     return QUANTITIES[name]
 
 
@@ -129,6 +142,10 @@ def verify(
 ) -> None:
     """Check formulas against quadrature of their definitions, and laws; exit 1 if anything is not verified."""
     families = activations_of("verify", activations if activations or expression else [*MEMBERS], expression, assume)
+    with _bounded("verify"):  # before anything is printed
+        for family in families:
+            for name in (*(quantities or maps.QUANTITIES), *(["kernel"] if expression else [])):
+                maps.derive(family, name)
     checks: list[Check] = []
     law_checks: list[LawCheck] = []
     for family in families:

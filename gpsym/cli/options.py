@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import click
 
 from gpsym.activation import Activation
-from gpsym.design import CriticalInit, edge_of_chaos
+from gpsym.design import CriticalInit, DesignWarning, edge_of_chaos
 from gpsym.expression import parse_activation
 from gpsym.members import member
 
@@ -16,6 +18,7 @@ __all__ = [
     "activation_argument",
     "activations_of",
     "design_of",
+    "excursion_of",
     "expression_options",
     "json_option",
     "names_of",
@@ -60,7 +63,7 @@ expression_options = _together(
 size_options = _together(
     click.option("--width", type=int, help="Units in every layer."),
     click.option("--depth", type=int, help="Layers after the first hidden one."),
-    click.option("--excursion", type=float, default=2.0, show_default=True, help="Multiple of q* not to be exceeded."),
+    click.option("--excursion", type=float, help="Multiple of q* not to be exceeded.  [default: 2]"),
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -79,5 +82,23 @@ def activations_of(
 
 
 def design_of(activation: str, a: float | None, **wishes: Any) -> CriticalInit:
-    """What the activation, `parameter_options` and `wish_options` ask for."""
-    return edge_of_chaos(member(activation, a=a), **wishes)
+    """What the activation, `parameter_options` and `wish_options` ask for; its weaknesses are said on stderr."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", DesignWarning)
+        design = edge_of_chaos(member(activation, a=a), **wishes)
+    sentences = [str(warning.message) for warning in caught]
+    if design.instability:
+        sentences.append(design.instability)
+    click.get_current_context().call_on_close(lambda: _say(sentences))
+    return design
+
+
+def _say(sentences: Sequence[str]) -> None:
+    """Warnings on stderr, a line each; none where the command failed, whose own sentence stands there alone."""
+    for sentence in sentences if sys.exc_info()[0] is None else ():
+        click.echo(f"gpsym: warning: {sentence}", err=True)
+
+
+def excursion_of(excursion: float | None) -> dict[str, Any]:
+    """The keyword argument of an --excursion that was given; none leaves the default of what is called."""
+    return {} if excursion is None else {"excursion": excursion}

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from gpsym.cli.options import activation_argument, design_of, size_options, wish_options
+from gpsym.cli.options import activation_argument, design_of, excursion_of, size_options, wish_options
 from gpsym.files import write_figure
 
 __all__ = ["plot", "report"]
@@ -24,7 +24,7 @@ def plot(
     activation: str,
     width: int | None,
     depth: int | None,
-    excursion: float,
+    excursion: float | None,
     output: Path,
     **wishes: Any,
 ) -> None:
@@ -39,11 +39,11 @@ def plot(
     if figure == "map":
         drawn = variance_map_figure(design_of(activation, **wishes))
     elif figure == "phase":
-        drawn = phase_figure(activation, width=width, depth=depth, excursion=excursion)
+        drawn = phase_figure(activation, width=width, depth=depth, **excursion_of(excursion))
     elif figure == "spread":
         if width is None or depth is None:
             raise ValueError(f"plot: need width and depth for spread, got {width} and {depth}; pass both.")
-        drawn = spread_figure(design_of(activation, **wishes), width=width, depth=depth, excursion=excursion)
+        drawn = spread_figure(design_of(activation, **wishes), width=width, depth=depth, **excursion_of(excursion))
     else:
         raise ValueError(f"plot: need map, phase or spread, got {figure}; choose one.")
     write_figure(output, drawn)

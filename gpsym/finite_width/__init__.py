@@ -28,7 +28,7 @@ from gpsym.finite_width.chain import (
     quasi_stationary,
     series,
 )
-from gpsym.finite_width.law import units
+from gpsym.finite_width.law import moments, units
 from gpsym.stability import basin
 
 __all__ = [
@@ -38,8 +38,10 @@ __all__ = [
     "FiniteWidth",
     "Start",
     "above_by_depth",
+    "dead_by_depth",
     "excursion_by_depth",
     "excursion_probability",
+    "failure_by_depth",
     "finite_width",
     "require_size",
     "variance_distribution",
@@ -95,7 +97,8 @@ class FiniteWidth:
     q_l is the variance of the pre-activations of layer l given layer l - 1, and q_0 that of the first hidden layer.
     An escape is q_l > limit for some 1 <= l <= depth; limit is the upper end of the basin of q_star, None if there is
     none: then nothing escapes.  An excursion is q_l > excursion_limit, which is excursion x q_star or, if less, the
-    fixed point above q_star that ends its basin.
+    fixed point above q_star that ends its basin.  A network is dead if its gradient is exactly 0.  It fails if it has
+    an excursion or is dead; an escape is an excursion, too, unless the basin ends at q_star itself.
 
     escape_by_depth      P(q_k > limit for some k <= l), l = 1, ..., depth.
     excursion_by_depth   the same for excursion_limit.
@@ -109,6 +112,7 @@ class FiniteWidth:
                          it is not 0 and that nothing escaped: to second order in 1 / width, else exact.  None where
                          units in the linear range have several slopes, or there is less than one of them on average.
     dead_probability     P(some layer l < depth has no unit in the linear range): then g_0 = 0.
+    failure_probability  P(an excursion in some layer 1 <= l <= depth, or dead).
     error                of the probabilities: how much they change from a grid and lattices coarser by a factor of 1.5,
                          of which as a rule a small part is left, plus a bound of what windows and rounding leave out.
     log_gradient_error   the change of log_gradient_sd; it does not count what is left out beyond second order: 2 % of
@@ -130,6 +134,7 @@ class FiniteWidth:
     log_gradient_mean: float | None
     log_gradient_sd: float | None
     dead_probability: float
+    failure_probability: float
     error: float
     log_gradient_error: float | None
 
@@ -183,16 +188,30 @@ def excursion_by_depth(
 ) -> Array:
     """`excursion_probability` for the depths 1, ..., depth."""
     require_size(width, depth, excursion)
-    return above_by_depth(design, _limits(design, excursion)[1], width=width, depth=depth, start=start)
+    return above_by_depth(design, _excursion_limit(design, excursion), width=width, depth=depth, start=start)
+
+
+def failure_by_depth(
+    design: CriticalInit, *, width: int, depth: int, excursion: float = 2.0, start: Start | None = None
+) -> Array:
+    """P(an excursion or a gradient of 0 within l layers), l = 1, ..., depth, to 1e-4; arguments of `finite_width`."""
+    require_size(width, depth, excursion)
+    law = start or Start((design.q_star,))
+    return _failed(_forward_chain(design, width, law), law, _excursion_limit(design, excursion), depth)
+
+
+def dead_by_depth(design: CriticalInit, *, width: int, depth: int, start: Start | None = None) -> Array:
+    """P(the gradient is 0 within l layers), l = 1, ..., depth, to 1e-4; arguments as of `finite_width`."""
+    require_size(width, depth)
+    law = start or Start((design.q_star,))
+    return _failed(_forward_chain(design, width, law), law, math.inf, depth)
 
 
 def above_by_depth(design: CriticalInit, end: float, *, width: int, depth: int, start: Start | None = None) -> Array:
     """P(q_k > end for some k <= l), l = 1, ..., depth, to 1e-4; arguments as of `finite_width`."""
     require_size(width, depth)
     law = start or Start((design.q_star,))
-    ends, weights = (min(law.variances), max(law.variances)), (design.sigma_w2, design.sigma_b2)
-    found = chain(units(design.phi), weights, width, ends, refinement=_COARSE, gradients=False)
-    return _passed(found, law, end, depth)
+    return _passed(_forward_chain(design, width, law), law, end, depth)
 
 
 def variance_distribution(
@@ -237,9 +256,31 @@ def _limits(design: CriticalInit, excursion: float) -> tuple[float | None, float
 
 
 @lru_cache(maxsize=8)
+def _excursion_limit(design: CriticalInit, excursion: float) -> float:
+    """The second of `_limits`, in floats: sooner than `basin`, which is certain, and good for probabilities to 1e-4."""
+    most = excursion * design.q_star
+    if not design.slope < 1:
+        return most
+    q = design.q_star + (most - design.q_star) * np.geomspace(1e-6, 1, 400)
+    rise = design.sigma_w2 * moments(units(design.phi), q).mean + design.sigma_b2 - q  # V(q) - q
+    above = np.flatnonzero(rise > 0)
+    if not above.size:
+        return most
+    last = max(int(above[0]), 1)
+    return float(np.interp(0.0, rise[last - 1 : last + 1], q[last - 1 : last + 1]))
+
+
+@lru_cache(maxsize=8)
 def _chain(design: CriticalInit, width: int, law: Start, refinement: float) -> Chain:
     ends = (min(*law.variances, design.q_star), max(*law.variances, design.q_star))
     return chain(units(design.phi), (design.sigma_w2, design.sigma_b2), width, ends, refinement=refinement)
+
+
+@lru_cache(maxsize=2)
+def _forward_chain(design: CriticalInit, width: int, law: Start) -> Chain:
+    """The coarse chain without gradients, for one probability soon."""
+    ends, weights = (min(law.variances), max(law.variances)), (design.sigma_w2, design.sigma_b2)
+    return chain(units(design.phi), weights, width, ends, refinement=_COARSE, gradients=False)
 
 
 def _measure(found: Chain, law: Start) -> Array:
@@ -251,7 +292,18 @@ def _passed(found: Chain, law: Start, end: float, depth: int) -> Array:
     if end >= found.grid.high:
         return np.zeros(depth)
     part = found.below(max(end, *law.variances))
-    return np.maximum.accumulate(np.clip(1 - series(part.step(end), _measure(part, law), depth), 0.0, 1.0))
+    return _lost(part.step(end), _measure(part, law), depth)
+
+
+def _failed(found: Chain, law: Start, end: float, depth: int) -> Array:
+    """P(q_k > end for some 1 <= k <= l, or a layer k < l has no unit in the linear range), l = 1, ..., depth."""
+    part = found.below(max(end, *law.variances))
+    return _lost(part.step(end, living=True), _measure(part, law), depth)
+
+
+def _lost(step: Array, start: Array, depth: int) -> Array:
+    """The probability that `step` has let out by layer 1, ..., depth."""
+    return np.maximum.accumulate(np.clip(1 - series(step, start, depth), 0.0, 1.0))
 
 
 @dataclass(frozen=True)
@@ -266,6 +318,7 @@ class _Numbers:
     settled: tuple[float, float]
     gradient: tuple[float, float] | None
     dead: float
+    failure: float
 
     def reported(self, coarse: _Numbers, width: int, limit: float | None, excursion_limit: float) -> FiniteWidth:
         depth = len(self.escape)
@@ -276,6 +329,7 @@ class _Numbers:
                 (self.excursion, coarse.excursion),
                 (self.outside, coarse.outside),
                 (self.dead, coarse.dead),
+                (self.failure, coarse.failure),
             )
         ]
         mean, deviation = self.gradient or (None, None)
@@ -294,6 +348,7 @@ class _Numbers:
             log_gradient_mean=mean,
             log_gradient_sd=deviation,
             dead_probability=self.dead,
+            failure_probability=self.failure,
             error=max(changes) + _NEGLIGIBLE + depth * (2 * math.exp(-30) + _ROUNDING),
             log_gradient_error=abs(self.gradient[1] - coarse.gradient[1])
             if self.gradient and coarse.gradient
@@ -315,6 +370,7 @@ def _at(found: Chain, law: Start, limit: float | None, excursion_limit: float, d
     dead = 0.0
     if depth * whole.dead_share() > _NEGLIGIBLE:
         dead = float(np.clip(1 - carried(whole.step(living=True), start, depth).sum(), 0, 1))
+        dead = dead if dead > _NEGLIGIBLE else 0.0
     gradient = None
     if inside.gradient and np.interp(law.variances[0], q, inside.gradient.number) >= 1:
         gradient = gradient_moments(inside.gradient, inside.log_steps(limit), inner_start, depth)
@@ -327,6 +383,7 @@ def _at(found: Chain, law: Start, limit: float | None, excursion_limit: float, d
         settled=(mean, math.sqrt(max(float(settled @ (q - mean) ** 2), 0.0))),
         gradient=gradient,
         dead=dead,
+        failure=float(_failed(found, law, excursion_limit, depth)[-1]),
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from gpsym.activation import Activation
 from gpsym.formula import Formula
+from gpsym.limits import shown
 from gpsym.maps.one_input import (
     chi_1,
     curvature,
@@ -90,6 +91,9 @@ TWO_INPUTS: dict[str, Callable[..., Formula]] = {
 }
 
 
+_DIGITS = 12  # of an order; one with more is too large anyway
+
+
 def derive(activation: Activation, quantity: str, **at: Any) -> Formula:
     """The formula of one of `ONE_INPUT` or `TWO_INPUTS`, with numbers for orders, as in "moment_4".
 
@@ -103,14 +107,14 @@ def derive(activation: Activation, quantity: str, **at: Any) -> Formula:
         return TWO_INPUTS[name](activation, **at)
     if at:
         raise ValueError(
-            f"derive: need a quantity of two inputs for {' and '.join(at)}, got {quantity}; "
+            f"derive: need a quantity of two inputs for {' and '.join(at)}, got {shown(quantity)}; "
             f"choose from {_spelled(TWO_INPUTS)}."
         )
     for known, function in ONE_INPUT.items():
         if match := re.fullmatch(re.sub(r"_[JKN](?=_|$)", r"_(\\d+)", known), name):
-            return function(activation, *map(int, match.groups()))
+            return function(activation, *(int(digits[:_DIGITS]) for digits in match.groups()))
     raise ValueError(
-        f"derive: unknown quantity {quantity!r}; choose from {_spelled(ONE_INPUT)}, {_spelled(TWO_INPUTS)}."
+        f"derive: unknown quantity {shown(quantity, repr)}; choose from {_spelled(ONE_INPUT)}, {_spelled(TWO_INPUTS)}."
     )
 
 

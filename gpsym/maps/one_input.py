@@ -14,6 +14,7 @@ import sympy as sp
 from gpsym.activation import Activation, common
 from gpsym.formula import SIGMA_B2, SIGMA_W2, Formula, Q, X
 from gpsym.gaussian import expectation
+from gpsym.limits import ORDER, shown
 from gpsym.piecewise import Piecewise
 from gpsym.special import density
 from gpsym.stable import stable_expectation
@@ -241,8 +242,8 @@ def _core(activation: Activation) -> Piecewise:
 
 
 def _natural(name: str, order: Any) -> int:
-    if not isinstance(order, int) or order < 0:
-        raise ValueError(f"{name}: need an order 0, 1, 2, ..., got {order}; pass one.")
+    if not isinstance(order, int) or isinstance(order, bool) or not 0 <= order <= ORDER:
+        raise ValueError(f"{name}: need an order 0, 1, 2, ..., {ORDER}, got {shown(order)}; pass one.")
     return order
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,12 +12,16 @@ import numpy as np
 
 from gpsym.design import CriticalInit
 from gpsym.plot.canvas import BLACK, BLUE, GREEN, ORANGE, RED, figure_of
+from gpsym.run_files import read_object, read_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 __all__ = ["Run", "read_run", "training_figure"]
+
+# No run writes a larger number: the square of the largest float32 is 1.2e77.
+_LARGEST = 1e78
 
 
 @dataclass(frozen=True)
@@ -53,34 +56,46 @@ def read_run(folder: Path) -> Run:
 
     Raises ValueError naming a file that is missing, is no JSON, or lacks what the figures need.
     """
-    config = _json_object(folder / "config.json")
-    summary = _json_object(folder / "summary.json")
-    metrics = tuple(_parsed(line, folder / "metrics.jsonl") for line in _text(folder / "metrics.jsonl").splitlines())
-    if not metrics:
-        raise ValueError(f"run: need at least one epoch in {folder / 'metrics.jsonl'}, got none; train again.")
+    config, summary = (read_object(folder / name) for name in ("config.json", "summary.json"))
+    metrics = read_rows(folder / "metrics.jsonl")
     if not isinstance(config.get("design"), dict):
         raise ValueError(f'run: need the design under "design" in {folder / "config.json"}, got none; add it.')
-    return Run(config, metrics, summary)
+    if "test_accuracy" not in summary:
+        raise ValueError(f"run: need test_accuracy in {folder / 'summary.json'}, got none; train again.")
+    _require_plain(summary, folder / "summary.json")
+    for number, row in enumerate(metrics):
+        _require_row(row, number, folder / "metrics.jsonl")
+    run = Run(config, metrics, summary)
+    _ = run.design  # refused here, if it is none
+    return run
 
 
-def _text(path: Path) -> str:
-    if not path.is_file():
-        raise ValueError(f"run: need {path.name} in {path.parent}, got none; pass the folder of a training run.")
-    return path.read_text(encoding="utf-8")
+def _require_plain(values: Mapping[str, Any], path: Path) -> None:
+    for name, value in values.items():
+        if isinstance(value, dict | list) or (_is_number(value) and abs(value) > _LARGEST):
+            raise ValueError(f"run: need a number or a text for {name[:40]} in {path}, got another value; train again.")
 
 
-def _json_object(path: Path) -> dict[str, Any]:
-    return _parsed(_text(path), path)
+def _require_row(row: Mapping[str, Any], number: int, path: Path) -> None:
+    """Numbers, or lists of numbers by layer; null where there is none."""
+    if isinstance(row.get("epoch"), bool) or row.get("epoch") != number:
+        raise ValueError(f"run: need epoch {number} in line {number + 1} of {path}, got another; train again.")
+    for name, value in row.items():
+        entries = value if isinstance(value, list) else [value]
+        wanted_list = name.startswith("layer_") and value is not None
+        if wanted_list != isinstance(value, list) or not all(_is_entry(entry) for entry in entries):
+            raise ValueError(
+                f"run: need numbers of size <= {_LARGEST:g} or null for {name[:40]} in line {number + 1} of {path}, "
+                "got another value; train again."
+            )
 
 
-def _parsed(text: str, path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"run: need JSON in {path}, got {text[:40]!r} ({error}); train again.") from None
-    if not isinstance(value, dict):
-        raise ValueError(f"run: need a JSON object in {path}, got {text[:40]!r}; train again.")
-    return value
+def _is_entry(value: Any) -> bool:
+    return value is None or isinstance(value, bool) or (_is_number(value) and abs(value) <= _LARGEST)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _floats(values: Any) -> np.ndarray:

@@ -331,8 +331,8 @@ def test_derivatives_of_members():
         (((0,), ((), (0, math.inf))), "finite real numbers"),
         (((sp.Symbol("t"),), ((), (0, 1))), "symbols declared real"),
         (((0,), ((), (0, sp.I))), "finite real numbers"),
-        (((0,), ((), (0, 1)), ""), "need a name of letters"),
-        (((0,), ((), (0, 1)), "<b>"), "need a name of letters"),
+        (((0,), ((), (0, 1)), ""), "need a name of up to 100 letters"),
+        (((0,), ((), (0, 1)), "<b>"), "need a name of up to 100 letters"),
     ],
 )
 def test_bad_data_is_refused(arguments, message):

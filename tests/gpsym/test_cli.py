@@ -104,10 +104,30 @@ def test_prelu_takes_its_slope(capsys):
 def test_design(capsys):
     status, out, _ = gpsym(capsys, "design", "crelu", "--sparsity", "0.85", "--slope", "0.7", "--json")
     assert status == 0
-    assert json.loads(out) == edge_of_chaos("crelu", sparsity=0.85, slope=0.7).to_dict()
+    assert json.loads(out) == edge_of_chaos("crelu", sparsity=0.85, slope=0.7).to_dict() | {"stability": "stable"}
+    assert CriticalInit.from_json(out) == edge_of_chaos("crelu", sparsity=0.85, slope=0.7)
     assert list(json.loads(out)) == ["activation", "tau", "m", "sigma_w2", "sigma_b2", "q_star", "sparsity", "slope",
-                                     "curvature", "chi_1"]  # fmt: skip
+                                     "curvature", "chi_1", "stability"]  # fmt: skip
     assert json.loads(gpsym(capsys, "design", "st", "--sparsity", "0.85", "--json")[1])["m"] is None
+
+
+@pytest.mark.parametrize("command", ["design", "stability"])
+def test_an_unstable_variance_is_said(capsys, command):
+    status, out, err = gpsym(capsys, command, "squared-relu", "--json")
+    assert (status, json.loads(out)["stability"], err.count("\n")) == (0, "unstable", 1)
+    assert "warning: edge_of_chaos: need V'(q*) < 1 for a stable q*, got V' = 1.5" in err
+    status, out, err = gpsym(capsys, command, "st", "--sparsity", "0.85")
+    assert (status, err.count("unstable")) == (0, 0)
+    assert re.search("^stability +unstable from above", out, re.MULTILINE)
+    assert "variances above q* move away from it; clip it, as clipped-soft-threshold does" in err
+    assert gpsym(capsys, command, "relu")[2] == ""
+
+
+def test_networks_that_would_be_dead_are_refused(capsys):
+    line = "design crelu --sparsity 0.95 --width 64 --depth 50"
+    status, out, err = gpsym(capsys, *line.split())
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert "they fail with probability 0.99 (a gradient of exactly 0: 0.99" in err
 
 
 def test_export(capsys, tmp_path):
@@ -268,6 +288,8 @@ BAD = [
     ("plot spread relu --output x.png --width 5", "plot: need width and depth for spread, got 5 and None; pass both."),
     ("plot phase crelu --output x.png --depth 5", "need width and depth together, got None and 5"),
     ("stability relu --correlation 0.5", "need width and depth, and no alpha, to follow a correlation"),
+    ("stability relu --excursion 3", "need width and depth, and no alpha, with an excursion"),
+    ("design relu --risk 0.1", "need width and depth with risk, got risk = 0.1 alone"),
     ("stability relu --alpha 0", "need alpha in (0, 1], got 0.0"),
     ("derive relu --residual --quantity kernel", "need one of variance, slope, curvature, chi-1, correlation"),
     ("derive relu --residual --quantity correlation --rho 1", "need no rho with --residual, got one"),
@@ -339,6 +361,7 @@ def test_stability_of_residual_layers(capsys):
     assert (fields["log_gradient_sd"], fields["variance_sd"]) == (found.log_gradient_sd, found.variance_sd)
     assert fields["gradient_directions"] == gradient_directions(design, width=300, depth=50, alpha=0.2)
     assert fields["escape_probability"] is None
+    assert fields["dead_probability"] == 0.0
 
 
 def test_stability_follows_a_correlation(capsys):
@@ -382,14 +405,22 @@ def test_design_for_a_size(capsys):
     assert fields["slope"] == pytest.approx(round(fields["slope"], 3), abs=1e-15)
     assert fields["excursion_probability"] <= 0.05
     assert fields["escape_probability"] <= fields["excursion_probability"]
-    found, sizes = CriticalInit.from_dict(fields), {"width": 300, "depth": 11}  # ten layers after the first hidden one
+    plain = {name: fields[name] for name in edge_of_chaos("relu").to_dict()}
+    found, sizes = CriticalInit.from_dict(plain), {"width": 300, "depth": 11}  # ten layers after the first hidden one
     assert fields["learning_rate_adam"] == adam_rate(found, **sizes)
     assert fields["learning_rate_sgd"] == sgd_rate(found, **sizes, classes=10)
     stack = {"width": 300, "depth": 10}
     assert fields["gradient_directions"] == gradient_directions(found, **stack)
     assert fields["residual_alpha"] == mixing_of_directions(found, **stack, directions=9)
-    given = json.loads(gpsym(capsys, "design", "crelu", "--sparsity", "0.85", "--slope", "0.9", *size, "--json")[1])
-    assert given["slope"] == 0.9
+    networks = finite_width(found, width=300, depth=10)
+    for name in ("dead_probability", "failure_probability", "log_gradient_mean", "log_gradient_sd"):
+        assert fields[name] == getattr(networks, name)
+    own = ("design", "crelu", "--sparsity", "0.85", "--slope", "0.95", *size, "--json")
+    status, out, err = gpsym(capsys, *own)
+    assert (status, err.count("\n")) == (0, 1)
+    assert err.startswith("gpsym: warning: edge_of_chaos: need networks that fail with at most probability 0.05")
+    given = json.loads(out)
+    assert given["slope"] == pytest.approx(0.95)
     assert given["excursion_probability"] > 0.01
     out = gpsym(capsys, "design", "crelu", "--sparsity", "0.85", *size, "--classes", "2")[1]
     assert "excursion_probability  0.0" in out

@@ -1,12 +1,16 @@
+import dataclasses
 import json
 import math
+import re
 
 import mpmath
 import pytest
 import sympy as sp
 
 from gpsym import Activation, CriticalInit, edge_of_chaos, evaluate, maps, member, shifted_relu
+from gpsym.design import Stability
 from gpsym.formula import TAU, M
+from gpsym.stability import basin, fixed_points
 
 WISHES = [
     {"activation": "relu"},
@@ -71,6 +75,57 @@ def test_unclipped_designs_are_marginal_and_unstable():
         design = edge_of_chaos(name, sparsity=0.85)
         assert (design.slope, design.m) == (1, None)
         assert design.curvature > 0
+
+
+@pytest.mark.parametrize(
+    ("wishes", "stability"),
+    [
+        ({"activation": "crelu", "sparsity": 0.85, "slope": 0.99}, "stable"),
+        ({"activation": "hard-tanh"}, "stable"),
+        ({"activation": "relu", "q_star": 3.7}, "marginal"),
+        ({"activation": "abs"}, "marginal"),
+        ({"activation": "relu-tau", "sparsity": 0.5}, "marginal"),
+        ({"activation": "relu-tau", "sparsity": 0.7, "q_star": 0.3}, "unstable from above"),
+        ({"activation": "st", "sparsity": 0.1}, "unstable from above"),
+        ({"activation": "squared-relu"}, "unstable"),
+        ({"activation": Activation((), ((0, 0, 0, 1),))}, "unstable"),
+    ],
+    ids=str,
+)
+def test_a_design_says_whether_its_variance_is_stable(wishes, stability):
+    design = edge_of_chaos(**wishes)
+    assert design.stability == stability
+    assert f"stability   {stability}" in str(design)
+    # The certain fixed points and basin agree.
+    kind = next(point.kind for point in fixed_points(design) if point.q == design.q_star)
+    low, high = basin(design)
+    assert kind == {"stable": "attracting", "unstable": "repelling"}.get(stability, "marginal")
+    assert (low < design.q_star) == (stability in ("stable", "unstable from above"))
+    assert (high is None or high > design.q_star) == (stability == "stable")
+
+
+def test_marginal_from_below():
+    design = dataclasses.replace(edge_of_chaos("relu"), curvature=-1.0)
+    assert design.stability is Stability.UNSTABLE_FROM_BELOW
+
+
+@pytest.mark.parametrize(
+    "wishes",
+    [
+        {"activation": "relu-tau", "sparsity": 0.85},
+        {"activation": "st", "sparsity": 0.3, "q_star": 2.0},
+        {"activation": "squared-relu"},
+        {"activation": Activation((), ((0, 0, 0, 1),))},
+    ],
+    ids=str,
+)
+def test_the_stable_design_that_an_unstable_one_names(wishes):
+    sentence = edge_of_chaos(**wishes).instability
+    name, wish, value, slope = re.search(r"as (\S+) does with (\w+) (\S+) and slope (\S+)\.$", sentence).groups()
+    q_star = wishes.get("q_star", 1.0)
+    near = edge_of_chaos(name, **{wish: float(value)}, slope=float(slope), q_star=q_star)
+    assert near.stability is Stability.STABLE
+    assert near.instability is None
 
 
 @pytest.mark.parametrize("q_star", [0.5, 1.0, 30.0])
@@ -204,12 +259,13 @@ def test_a_name_alone_makes_no_member():
     ("change", "message"),
     [
         ({"sigma_w2": math.nan}, "need a finite number for 'sigma_w2'"),
-        ({"q_star": -1.0}, "need q_star > 0"),
+        ({"q_star": -1.0}, "need a number > 0 for 'q_star', got -1.0"),
         ({"m": None}, "need a number for m"),
         ({"knots": ["__import__('os').getpid()"], "pieces": [[], ["0", "1"]]}, "unknown function __import__"),
         ({"knots": ["0"], "pieces": [[], ["__import__('os').getpid()"]]}, "unknown function __import__"),
         ({"knots": ["0"], "pieces": [[]]}, "need one piece more than knots"),
         ({"knots": ["0"]}, "need the field 'pieces'"),
+        ({"activation": 5}, "need a text for 'activation', got 5"),
     ],
 )
 def test_design_files_are_read_and_not_believed(change, message):

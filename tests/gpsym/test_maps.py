@@ -165,7 +165,7 @@ def test_two_inputs_that_are_one():
 
 @pytest.mark.parametrize("order", [-1, 0.5])
 def test_orders(order):
-    with pytest.raises(ValueError, match=r"moment: need an order 0, 1, 2, \.\.\., got"):
+    with pytest.raises(ValueError, match=r"moment: need an order 0, 1, 2, ..., 64, got"):
         maps.moment(member("relu"), order)
 
 

@@ -5,16 +5,16 @@ it, also where the caller ignores that, as what a shell starts in the background
 """
 
 import json
-import signal
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from training import cli, table
+from training.interruption import ending_by_signals
 from training.presets import Preset
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     table.PRESETS = {"small": Preset(**json.loads(sys.argv.pop(1)))}
-    cli.main()
+    with ending_by_signals("training"):
+        cli.main()

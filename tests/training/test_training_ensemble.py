@@ -161,16 +161,25 @@ def test_a_table_that_was_cut_off_goes_on_bit_for_bit(moment, members, tmp_path,
     assert not (tmp_path / "cut" / "ensemble").exists()
 
 
-def test_a_checkpoint_of_other_runs_is_left_alone(members, tmp_path, monkeypatch):
-    """Another rate makes other runs of the same names."""
+def test_the_runs_of_another_table_are_left_alone(members, tmp_path, monkeypatch):
+    """Another rate makes other runs of the same names; other names make another table."""
     (tmp_path / "t").mkdir()
     monkeypatch.setattr("training.ensemble.together._finish", lambda epochs, files, save: (save(), 1 / 0))
     runs = {tmp_path / "t" / f"run{n}": config for n, config in enumerate(members(epochs=0))}
     with pytest.raises(ZeroDivisionError):
         list(in_ensembles(9)(runs))
     monkeypatch.undo()
+    before = {path: path.read_bytes() for path in (tmp_path / "t").rglob("*") if path.is_file()}
     others = {folder: replace(config, lr=1e-4) for folder, config in runs.items()}
-    assert {summary["lr"] for _, summary in in_ensembles(9)(others)} == {1e-4}
+    with pytest.raises(ValueError, match=r"^run: need the lr of the run in .*run0, .*, got 0\.0001; "):
+        list(in_ensembles(9)(others))
+    renamed = {folder.with_name(f"other-{folder.name}"): config for folder, config in runs.items()}
+    with pytest.raises(
+        ValueError, match=r"^table: need a folder without runs of another table, got .*ensemble, whose "
+    ):
+        list(in_ensembles(9)(renamed))
+    assert {path: path.read_bytes() for path in (tmp_path / "t").rglob("*") if path.is_file()} == before
+    assert len(dict(in_ensembles(9)(runs))) == len(runs)
 
 
 def test_ensembles_hold_members_of_one_shape_and_no_more_than_wanted(members, tmp_path, monkeypatch):

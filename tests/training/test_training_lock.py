@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from training.lock import lock_of, sole_writer
+from training.trainer import train
 
 ROOT = Path(__file__).parents[2]
 
@@ -20,7 +21,7 @@ from pathlib import Path
 from training.lock import sole_writer
 count = Path(sys.argv[1], "count")
 for _ in range(200):
-    with suppress(KeyError), sole_writer(count.parent / "run"):
+    with suppress(KeyError), sole_writer(count.parent / "run", "table", wait=True):
         count.write_text(str(int(count.read_text()) + 1))
         raise KeyError
 """
@@ -30,7 +31,7 @@ HOLD = """
 import signal, sys
 from pathlib import Path
 from training.lock import sole_writer
-with sole_writer(Path(sys.argv[1], "run")):
+with sole_writer(Path(sys.argv[1], "run"), "table", wait=True):
     print("held", flush=True)
     signal.pause()
 """
@@ -49,32 +50,51 @@ def test_writers_exclude_each_other(tmp_path):
     assert (tmp_path / "count").read_text() == "400"
 
 
-def test_the_death_of_a_writer_gives_its_folder_to_the_one_that_waits(tmp_path):
+def test_the_death_of_a_writer_gives_its_folder_to_the_one_that_waits(tmp_path, small_config):
     with started(HOLD, tmp_path) as holder:
         assert holder.stdout.readline() == "held\n"
         with started(HOLD, tmp_path) as other:
             said = other.stderr.readline()
-            assert said == f"run: waiting for the process that trains it, {socket.gethostname()} {holder.pid}\n"
+            owner = f"process {holder.pid} on {socket.gethostname()} since "
+            assert said.startswith(f"table: waiting for run, held by {owner}")
+            with pytest.raises(ValueError, match=f"^run: need a folder that no other process writes, .*{owner}"):
+                train(small_config(), tmp_path / "run")
             holder.kill()
             assert other.stdout.readline() == "held\n"
             assert lock_of(tmp_path / "run").read_text().split()[1] == str(other.pid)
             other.kill()
 
 
-def test_the_lock_of_a_finished_run_is_removed_that_of_another_stays(tmp_path):
-    """Were it removed, one who waits for it and one who makes it anew would write at once."""
-    with pytest.raises(ValueError, match="no room"), sole_writer(tmp_path / "run"):
+def test_the_file_of_a_lock_is_removed_at_any_end_of_its_block(tmp_path):
+    with pytest.raises(ValueError, match="no room"), sole_writer(tmp_path / "run", "run"):
         raise ValueError("no room")
-    assert [path.name for path in tmp_path.iterdir()] == [".run.lock"]
-    with sole_writer(tmp_path / "run"):
-        pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_to_a_folder_has_its_lock(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "link").symlink_to("run")
+    assert lock_of(tmp_path / "link") == lock_of(tmp_path / "run")
+
+
+def test_advice_to_remove_the_file_of_a_stale_lock_works(tmp_path):
+    with started(HOLD, tmp_path) as holder:
+        assert holder.stdout.readline() == "held\n"
+        with (
+            pytest.raises(ValueError, match=r"if no such process is left, remove .*\.run\.lock\.$"),
+            sole_writer(tmp_path / "run", "resume"),
+        ):
+            pass
+        lock_of(tmp_path / "run").unlink()
+        with sole_writer(tmp_path / "run", "resume"):
+            pass
+        holder.kill()
 
 
 def test_a_folder_where_no_lock_can_be_is_refused(tmp_path):
     with (
         pytest.raises(ValueError, match=r"need a folder that can be written to.*got .*missing \(No such file or dir"),
-        sole_writer(tmp_path / "missing" / "run"),
+        sole_writer(tmp_path / "missing" / "run", "table"),
     ):
         pass
 
@@ -83,9 +103,9 @@ def test_a_file_system_without_locks_is_refused(tmp_path, monkeypatch):
     def refuse(*_):
         raise OSError(37, "No locks available")
 
-    monkeypatch.setattr("fcntl.lockf", refuse)
+    monkeypatch.setattr("fcntl.flock", refuse)
     with (
         pytest.raises(ValueError, match=r"on a file system with locks.*No locks available"),
-        sole_writer(tmp_path / "run"),
+        sole_writer(tmp_path / "run", "table"),
     ):
         pass

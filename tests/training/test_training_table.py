@@ -9,10 +9,10 @@ from gpsym import edge_of_chaos
 from gpsym.directions import gradient_directions
 from gpsym.finite_width import finite_width
 from training import table as module
+from training import trainer
 from training.lock import lock_of
 from training.presets import PRESETS, Preset
 from training.table import run_table, table_figure
-from training.trainer import train_or_resume
 
 # A step a run, on networks of 8 units.
 ONE_STEP = {"data": "digits", "width": 8, "depth": 3, "epochs": 1, "batch_size": 2000, "lr": 1e-3, "device": "cpu"}
@@ -91,18 +91,23 @@ def test_runs_are_trained_under_the_lock_of_their_folder(small, tmp_path, monkey
 
     def watched(config, folder):
         locked.append(lock_of(folder).exists())
-        return train_or_resume(config, folder)
+        return begun(config, folder)
 
-    monkeypatch.setattr(module, "train_or_resume", watched)
+    begun = trainer._begun
+    monkeypatch.setattr(trainer, "_begun", watched)
     run_table("small", tmp_path / "t", {"epochs": 0})
     assert locked == [True] * 4
     assert not list(tmp_path.glob("t/*.lock"))
 
 
-def test_diverged_runs_are_counted(small, tmp_path):
-    """At an absurd rate ReLU's loss overflows; clipped, outputs stay below what weights of 1e25 make of 32 units."""
-    relu, clipped = run_table("small", tmp_path / "t", {"lr": 1e25})
-    assert (relu["diverged"], clipped["diverged"]) == (2, 0)
+def test_diverged_runs_are_counted(tmp_path, monkeypatch):
+    """At an absurd rate ReLU's loss overflows; that of the clipped ReLU stays finite, far out of reach of chance."""
+    relu, clipped = SMALL.rows
+    rows = ({**relu, "lr": 1e25}, {**clipped, "lr": 1e25}, relu)
+    monkeypatch.setattr(module, "PRESETS", {"small": Preset(SMALL.common, rows[:2], 2)})
+    assert [row["diverged"] for row in run_table("small", tmp_path / "wild", {})] == [2, 2]
+    monkeypatch.setattr(module, "PRESETS", {"small": Preset(SMALL.common, rows[2:], 2)})
+    assert [row["diverged"] for row in run_table("small", tmp_path / "calm", {})] == [0]
 
 
 def test_risks_are_those_of_plain_fully_connected_networks_alone(small, tmp_path):

@@ -57,8 +57,8 @@ class EnsembleEpochs:
 
     @property
     def done(self) -> bool:
-        """Whether the last epoch is over, or every loss has diverged."""
-        return self.epoch > self.config.epochs or all(history.diverged for history in self.histories)
+        """Whether the last epoch is over, or no loss is finite."""
+        return self.epoch > self.config.epochs or all(history.broken for history in self.histories)
 
     def state(self) -> dict[str, Any]:
         """All that decides what comes next, between two epochs."""
@@ -87,8 +87,8 @@ class EnsembleEpochs:
         self.histories = [History(**history) for history in state["histories"]]
 
     def next(self, bar: tqdm) -> list[int]:
-        """One more row for each member that has not diverged; returns their numbers."""
-        active = [m for m, history in enumerate(self.histories) if not history.diverged]
+        """One more row for each member whose loss is finite; returns their numbers."""
+        active = [m for m, history in enumerate(self.histories) if not history.broken]
         sums = self._train(bar) if self.epoch else [[math.nan, math.nan]] * len(self.histories)
         splits = {
             "train": [data.train.first(TRAIN_SAMPLE) for data in self.data],
@@ -101,8 +101,8 @@ class EnsembleEpochs:
             total, correct = sums[m]
             row = row_of(self.epoch, mine, total, correct, self.examples, self.seconds)
             self.histories[m].add(row, lambda m=m: self.stack.weights_of(m))
-        diverged = [history.diverged for history in self.histories]
-        self.alive &= ~torch.tensor(diverged, device=self.alive.device)
+        broken = [history.broken for history in self.histories]
+        self.alive &= ~torch.tensor(broken, device=self.alive.device)
         self.epoch += 1
         return active
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from training.lock import sole_writer
 from training.records import Records
 from training.start import Start
 from training.table import TrainAll
-from training.trainer import train_or_resume, trials
+from training.trainer import require_same, train_or_resume, trials
 
 __all__ = ["in_ensembles"]
 
@@ -51,8 +52,10 @@ def in_ensembles(size: int) -> TrainAll:
 
     def train_all(runs: Runs) -> Iterator[tuple[Path, Mapping[str, Any]]]:
         _require_one_device(runs)
+        for folder, config in runs.items():
+            require_same(config, folder)
         home = next(iter(runs)).parent / "ensemble"
-        with sole_writer(home):
+        with sole_writer(home, "table", wait=True):
             begun = _begun(home, runs)
             left = {}
             for folder, config in runs.items():
@@ -61,7 +64,10 @@ def in_ensembles(size: int) -> TrainAll:
                 elif folder not in begun:
                     left[folder] = config
             for members in [begun] * bool(begun) + _ensembles(left, size):
-                yield from _train(members, home)
+                with ExitStack() as locks:
+                    for folder in members:
+                        locks.enter_context(sole_writer(folder, "table", wait=True))
+                    yield from _train(members, home)
 
     return train_all
 
@@ -86,13 +92,19 @@ def _ensembles(runs: Runs, size: int) -> list[Runs]:
 
 
 def _begun(home: Path, runs: Runs) -> Runs:
-    """The members of the ensemble whose checkpoint is in the folder, none unless all are among the runs."""
-    state, remark = checkpoint.load(home)
-    if remark:
-        print(f"checkpoint: {remark}", file=sys.stderr)
-    members = state["members"] if state else {}
+    """The members of the ensemble whose checkpoint is in the folder.
+
+    Raises ValueError if one of them is not among the runs: the checkpoint belongs to another table.
+    """
+    members = checkpoint.run_of(home) or {}
     found = {home.parent / name: RunConfig.from_dict(values) for name, values in members.items()}
-    return found if all(runs.get(folder) == config for folder, config in found.items()) else {}
+    for folder, config in found.items():
+        if runs.get(folder) != config:
+            raise ValueError(
+                f"table: need a folder without runs of another table, got {home}, whose checkpoint holds "
+                f"{folder.name}; pass another --output, or train that table to its end."
+            )
+    return found
 
 
 def _train(runs: Runs, home: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
@@ -108,9 +120,9 @@ def _train(runs: Runs, home: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
 
     names = {folder.name: asdict(config) for folder, config in runs.items()}
     home.mkdir(exist_ok=True)
-    state, _ = checkpoint.load(home)
-    if state and state["members"] != names:
-        state = None
+    state, remark = checkpoint.load(home, names, lambda: _like(starts, fabric, on_device), room=_room(starts))
+    if remark:
+        print(f"checkpoint: {remark}", file=sys.stderr)
     lrs: list[float] = state["lrs"] if state else _learning_rates(starts, fabric, on_device)
     epochs = EnsembleEpochs(starts, fabric, on_device, lrs)
     if state:
@@ -121,7 +133,7 @@ def _train(runs: Runs, home: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
         file.begin(history)
 
     def save() -> None:
-        checkpoint.save(home, {**epochs.state(), "members": names, "lrs": lrs, "elapsed": time.perf_counter() - began})
+        checkpoint.save(home, {**epochs.state(), "lrs": lrs, "elapsed": time.perf_counter() - began}, names)
 
     _finish(epochs, files, save)
     seconds = time.perf_counter() - began
@@ -133,6 +145,19 @@ def _train(runs: Runs, home: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
         yield file.folder, history.summary() | run
     checkpoint.discard(home)
     home.rmdir()
+
+
+def _like(starts: Sequence[Start], fabric: Fabric, on_device: dict[int, Data]) -> dict[str, Any]:
+    """The tensors of a checkpoint of these members, for their names, shapes and types."""
+    state = EnsembleEpochs(starts, fabric, on_device, [1.0] * len(starts)).state()
+    return {name: state[name] for name in ("parameters", "orders", "draws", "alive")}
+
+
+def _room(starts: Sequence[Start]) -> int:
+    """Bytes of a checkpoint beside those: moments and the best weights, and rows of each member."""
+    config = starts[0].config
+    weights = sum(parameter.numel() * 4 + 1024 for parameter in starts[0].network().parameters())
+    return 2**20 + len(starts) * (3 * weights + (config.epochs + 2) * (config.depth + 10) * 200)
 
 
 def _opened(folder: Path, start: Start, lr: float) -> Records:

@@ -1,0 +1,1 @@
+"""Hostile inputs at every door of gpsym: `python -m tests.fuzz`."""

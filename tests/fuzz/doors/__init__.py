@@ -1,0 +1,12 @@
+"""The doors by name: a module for each kind of data."""
+
+from __future__ import annotations
+
+from tests.fuzz.doors import designs, expressions, runs
+from tests.fuzz.harness import Door
+
+__all__ = ["DOORS"]
+
+_ALL: tuple[Door, ...] = (*expressions.DOORS, *designs.DOORS, *runs.DOORS)
+
+DOORS: dict[str, Door] = {door.name: door for door in _ALL}
