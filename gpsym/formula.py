@@ -88,7 +88,8 @@ class Formula:
     @cached_property
     def stable(self) -> sp.Expr:
         """The same as `expression`, in special functions whose sum keeps its digits in floating-point arithmetic."""
-        return self.stably() if self.stably and self.expression.has(sp.Function) else self.expression
+        loses_digits = self.expression.has(sp.Function, 1 - RHO**2)
+        return self.stably() if self.stably and loses_digits else self.expression
 
     def renamed(self, name: str) -> Formula:
         """The same formula under another name."""

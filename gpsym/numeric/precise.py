@@ -67,6 +67,8 @@ def precise(expression: sp.Expr, values: Mapping[sp.Symbol, Any], digits: int = 
     near_end = 1 - abs(numbers.get(RHO, sp.S.Zero))  # of rho, whose distance from -1 and 1 is what counts
     sizes = [n.p.bit_length() - n.q.bit_length() for n in (*numbers.values(), near_end, sp.S.One) if n != 0]
     bits = math.ceil(digits * math.log2(10)) + 16 + 4 * (max(sizes) - min(sizes))
+    if least:  # what is 0 or settled at fewer bits may be the difference of equal parts
+        bits += max(0, -mpmath.frexp(least)[1])
     first = precision = 128 * math.ceil(bits / 128)  # few precisions, for the caches
     zeros = {symbol: number for symbol, number in numbers.items() if number == 0}
     previous = None

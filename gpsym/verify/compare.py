@@ -13,7 +13,8 @@ import sympy as sp
 from flint import arb, ctx
 
 from gpsym.formula import Q1, RHO, Formula
-from gpsym.numeric import Mpf, at_precision, lambdify, precise, to_mpf
+from gpsym.numeric import Mpf, context, lambdify, precise
+from gpsym.numeric.balls import image
 from gpsym.stable import IntervalMoment, JointDensity, RectangleMoment
 from gpsym.verdicts import Refuted, Undecided, Verified
 from gpsym.verify.points import domain, points
@@ -28,7 +29,8 @@ Verdict = Verified | Refuted | Undecided
 # A value that has lost more than this many digits to cancellation between the parts of its meaning (V'' next to its
 # zero) is compared to digits + _CANCELLATION digits of those parts instead.
 _CANCELLATION = 30
-_NOTHING = 10**5  # digits after the point: what is smaller counts as 0
+# Digits after the point: what is smaller counts as 0.  Bivariate tails take long to compute to so many.
+_NOTHING, _NOTHING_OF_PAIRS = 2000, 150
 
 # Further points for formulas of one input, at which the expression is compared to fewer digits.
 _MORE, _FEWER_DIGITS = 20, 12
@@ -107,7 +109,8 @@ class _Check:
         failed = self._failed or _floats_refuted(self._formula, self._found)
         if failed:
             return failed
-        extent = f"{domain(self._formula.variables)}; {', '.join(form.name for form in self._forms)}"
+        forms = ", ".join(form.name for form in self._forms)
+        extent = f"{domain(self._formula.variables)}, values above 1e-{_nothing(self._formula)}; {forms}"
         if more:
             extent += f"; expression to {min(digits, _FEWER_DIGITS)} digits at {more} further points"
         return Verified(digits, few, self._worst, f"{extent}; lambdify to {_FLOATS:g} of the parts")
@@ -135,14 +138,15 @@ def _closed(expression: sp.Expr, point: Point, digits: int, least: Mpf) -> Mpf:
     return precise(expression, point, digits, least)
 
 
-def _stable(expression: Any, point: Point, digits: int, least: Mpf) -> Mpf:
-    """The stable form at the point, its moments by quadrature of what they stand for."""
+def _stable(expression: Any, point: Point, digits: int, least: Mpf) -> arb:
+    """The stable form at the point as a ball, its moments by quadrature of what they stand for."""
     moments = {moment: sp.Dummy() for moment in expression.atoms(IntervalMoment)}
-    bits = ctx.prec
-    values = [_to_mpf(_moment(moment, point).ball, bits) for moment in moments]
-    names = (*point, *moments.values())
-    function = at_precision(names, expression.xreplace(moments), bits)
-    return function(*(to_mpf(number, bits) for number in point.values()), *values)
+    values = {symbol: arb(fraction(symbol, point)) for symbol in point}
+    values |= {name: _moment(moment, point).ball for moment, name in moments.items()}
+    try:
+        return image(expression.xreplace(moments), values)
+    except ValueError as refusal:
+        raise Unknown(str(refusal)) from None
 
 
 def _moment(moment: Any, point: Point) -> Value:
@@ -167,14 +171,14 @@ def _compared(
     """
     if form.rho is not None:
         point = {symbol: value for symbol, value in point.items() if symbol != RHO}
-    error = arb(0)
+    error, nothing = arb(0), _nothing(formula)
     for lost in (0, _CANCELLATION):
         with ctx.workprec(math.ceil((digits + lost + 4) * math.log2(10)) + 32):
             defined = meaning(formula, point, form.rho)
             least = (defined.mass * arb(10) ** -_CANCELLATION).mid()
-            scale = abs(defined.ball.mid()).max(least) + arb(10) ** (digits - _NOTHING)
+            scale = abs(defined.ball.mid()).max(least) + arb(10) ** (digits - nothing)
             finite = defined.ball.is_finite()
-            closed = _ball(form.value(point, digits + 3, _to_mpf(scale, ctx.prec) if finite else 0))
+            closed = _ball(form.value(point, digits + 3, _to_mpf(scale) if finite else 0))
             if not (finite and closed.is_finite()):
                 same = not finite and str(defined.ball) == str(closed)
                 return (0.0, defined) if same else _refuted(form.name, point, closed, defined)
@@ -187,23 +191,28 @@ def _compared(
     return Undecided(f"the quadrature error is {error.str(3, radius=False)} ({form.name})", _shown(point))
 
 
+def _nothing(formula: Formula) -> int:
+    return _NOTHING_OF_PAIRS if formula.rho is not None or RHO in formula.variables else _NOTHING
+
+
 def _refuted(form: str, point: Point, closed: arb, defined: Value) -> Refuted:
     return Refuted(_shown(point), closed.str(20, radius=False), defined.ball.str(20, radius=False), form)
 
 
 def _ball(number: Any) -> arb:
-    """A number of mpmath, exactly."""
-    if not isinstance(number, int | float) and hasattr(number, "_mpf_"):
-        sign, mantissa, exponent, _ = number._mpf_
-        if mantissa:
-            return (-1) ** sign * arb(int(mantissa)) * arb(2) ** exponent
-    return arb(str(number).replace("+", ""))
+    """A number of mpmath, exactly; a ball as it is."""
+    if isinstance(number, arb):
+        return number
+    sign, mantissa, exponent, _ = number._mpf_
+    if mantissa:
+        return (-1) ** sign * arb(int(mantissa)) * arb(2) ** exponent
+    return arb(str(number).replace("+", ""))  # 0, infinite or NaN
 
 
-def _to_mpf(ball: arb, precision: int) -> Mpf:
+def _to_mpf(ball: arb) -> Mpf:
     mantissa, exponent = ball.mid().man_exp()
-    number = to_mpf(sp.S.One, precision) * int(mantissa)
-    return number.context.ldexp(number, int(exponent))
+    plain = context(64)
+    return plain.ldexp(plain.mpf(int(mantissa)), int(exponent))
 
 
 def _shown(point: Point) -> dict[str, str]:

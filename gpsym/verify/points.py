@@ -86,14 +86,15 @@ _CORNERS_OF_SIZES = (1.0, 1e-8, 1e8, 1e-4, 1e4)
 def points(
     symbols: Sequence[sp.Symbol], conditions: Sequence[sp.Expr], number: int, seed: int, corners: bool = True
 ) -> list[Point]:
-    """So many points of the domain: by turns a spread one and a corner, while there are corners.
+    """So many points of the domain: by turns a spread one, one with a single extreme, and one with several.
 
     Fewer, or none, if the conditions (>= 0) are seldom met.
     """
-    spread = islice(_spread(symbols, seed), _ATTEMPTS * number)
-    sharp = _corners(symbols) if corners else iter(())
-    both = (point for pair in zip_longest(spread, sharp) for point in pair if point is not None)
-    met = (found for point in both if (found := _met(point, conditions)) is not None)
+    kinds = [islice(_spread(symbols, seed), _ATTEMPTS * number)]
+    if corners:
+        kinds += [_corners(symbols), islice(_mixed_corners(symbols, seed), number)]
+    by_turns = (point for turn in zip_longest(*kinds) for point in turn if point is not None)
+    met = (found for point in by_turns if (found := _met(point, conditions)) is not None)
     return list(islice(met, number))
 
 
@@ -129,22 +130,23 @@ def _met(point: dict[Any, float], conditions: Sequence[sp.Expr]) -> Point | None
 
 
 def _spread(symbols: Sequence[sp.Symbol], seed: int) -> Iterator[dict[Any, float]]:
-    """A low-discrepancy sequence, k times the powers of 1 / phi modulo 1, phi^(d + 1) = phi + 1.
-
-    With one dimension more than there are symbols; in a part of it two lengths coincide.
-    """
-    dimensions = len(symbols) + 1
-    phi = 2.0
-    for _ in range(64):
-        phi = (1 + phi) ** (1 / (dimensions + 1))
+    """Points all over the domain; at a tenth of them two lengths coincide."""
     pairs = list(combinations([s for s in symbols if s not in _STRATA], 2))
-    for k in count(1):
-        *places, last = ((0.5 + (k + 7919 * seed) * phi ** -(j + 1)) % 1 for j in range(dimensions))
+    for *places, last in _low_discrepancy(len(symbols) + 1, seed):
         ratios = {s: _stratified(_strata(s), u) for s, u in zip(symbols, places, strict=True)}
         if pairs and last < 0.1:
             first, second = pairs[int(10 * last * len(pairs))]
             ratios[second] = abs(ratios[first]) or ratios[second]
         yield _scaled(ratios)
+
+
+def _low_discrepancy(dimensions: int, seed: int) -> Iterator[list[float]]:
+    """k times the powers of 1 / phi modulo 1, phi^(d + 1) = phi + 1, for k = 1, 2, ..., far on for other seeds."""
+    phi = 2.0
+    for _ in range(64):
+        phi = (1 + phi) ** (1 / (dimensions + 1))
+    for k in count(1 + 7919 * seed):
+        yield [(0.5 + k * phi ** -(j + 1)) % 1 for j in range(dimensions)]
 
 
 def _strata(symbol: sp.Symbol) -> Strata:
@@ -172,13 +174,22 @@ def _allowed(symbol: sp.Symbol, value: float) -> float:
     return abs(value) if symbol.is_nonnegative else value
 
 
+def _corner_values(symbols: Sequence[sp.Symbol]) -> dict[sp.Symbol, tuple[float, ...]]:
+    return {s: _CORNERS.get(s) or (_CORNERS_OF_SIZES if s.is_positive else _CORNERS_OF_LENGTHS) for s in symbols}
+
+
 def _corners(symbols: Sequence[sp.Symbol]) -> Iterator[dict[Any, float]]:
     """One symbol at a time at its extremes, and each two lengths equal; the others where nothing is extreme."""
-    values = {
-        s: _CORNERS.get(s) or (_CORNERS_OF_SIZES if s.is_positive else _CORNERS_OF_LENGTHS) for s in symbols
-    }  # fmt: skip
+    values = _corner_values(symbols)
     middle = {s: corner[0] for s, corner in values.items()}
     for rank in range(1, max(map(len, values.values()), default=1)):
         yield from (_scaled({**middle, s: corner[rank]}) for s, corner in values.items() if rank < len(corner))
     for first, second in combinations([s for s in symbols if s not in _STRATA], 2):
         yield _scaled({**middle, first: 1.25, second: 1.25})
+
+
+def _mixed_corners(symbols: Sequence[sp.Symbol], seed: int) -> Iterator[dict[Any, float]]:
+    """Each symbol at one of its extremes, or where nothing is."""
+    values = _corner_values(symbols)
+    for places in _low_discrepancy(len(symbols), seed):
+        yield _scaled({s: c[int(u * len(c))] for (s, c), u in zip(values.items(), places, strict=True)})
