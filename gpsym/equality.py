@@ -3,8 +3,8 @@
 Their difference becomes a Laurent polynomial with rational coefficients in generators, reduced by their relations:
 
     symbols, pi            as they are
-    square roots           r^2 = a prime, an irreducible polynomial known to be positive (abs(rho) < 1 is taken for
-                           known), or a product of irreducible ones
+    square roots           r^2 = a prime, an irreducible polynomial of known sign (by default abs(rho) < 1 is taken
+                           for known), or a product of irreducible ones
     denominators           one inverse for each irreducible factor, roots moved to the numerator; one for the whole
                            where it holds other functions
     exponentials           powers of exp(b), b in a basis of the group that all exponents generate: one law for
@@ -16,8 +16,11 @@ Their difference becomes a Laurent polynomial with rational coefficients in gene
 Each rule is an identity of real functions where both sides are real and finite.  So a normal form of zero proves
 equality there (`Equal`), whatever the generators are.
 
-A nonzero one proves nothing alone: `Different` has a witness, a point at which the difference, evaluated in two
-precisions, is not zero; else the answer is `Undecided`.  For expressions made of rational functions of symbols, pi,
+A nonzero one proves nothing alone: `Different` has a witness, a point at which balls around both sides show that they
+differ; else the answer is `Undecided`.  A function that jumps (sign, Heaviside, floor, the conditions of Piecewise) has
+its value at the jump only where the distance to the jump has normal form zero; else nothing is said.
+
+For expressions made of rational functions of symbols, pi,
 square roots, exp, erf, erfc and TailMoment of such functions, equality always means `Equal`, with the exceptions
 below: there the generators are independent.  Square roots of irreducible polynomials and primes are (Kummer);
 exponentials whose exponents are linearly independent over Q modulo constants are (Ax 1971); and erfc's of arguments
@@ -36,13 +39,17 @@ from __future__ import annotations
 
 import numbers
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 from math import lcm
 from typing import Any, final
 
 import sympy as sp
+from flint import arb, ctx, fmpq
 from sympy.concrete.expr_with_limits import ExprWithLimits
+from sympy.core.evalf import PrecisionExhausted
+from sympy.core.relational import Relational
 
 from gpsym.formula import exact
 from gpsym.laurent import (
@@ -62,17 +69,32 @@ from gpsym.laurent import (
     scaled,
 )
 from gpsym.limits import shown
+from gpsym.numeric.points import ball_at
 from gpsym.special import BivariateTail, TailMoment, tail
 from gpsym.verdicts import Different, Equal, Undecided
 
-__all__ = ["Different", "Equal", "Undecided", "equal", "normal_form"]
+__all__ = ["Different", "Equal", "Sign", "Undecided", "declared_sign", "equal", "normal_form"]
+
+Sign = Callable[[Any], int]
+_JUMPS = (sp.sign, sp.Heaviside, sp.floor, sp.ceiling, sp.frac, sp.Mod)
 
 
-def equal(left: Any, right: Any = 0) -> Equal | Different | Undecided:
+def declared_sign(expression: Any) -> int:
+    """1 for >= 0 and -1 for <= 0 where SymPy or a symbol named rho, in (-1, 1), says so; 0 where it is not known."""
+    correlations = [symbol for symbol in expression.atoms(sp.Symbol) if str(symbol) == "rho"]
+    positive: list[Any] = [1 + s * rho for rho in correlations for s in (1, -1)]
+    if expression.is_nonnegative or expression in positive:
+        return 1
+    return -1 if expression.is_nonpositive or sp.expand(-expression) in positive else 0
+
+
+def equal(left: Any, right: Any = 0, sign: Sign = declared_sign) -> Equal | Different | Undecided:
     """Whether two closed forms are the same function of their symbols.
 
     left, right  SymPy expressions or exact numbers; symbols are real as far as they do not say otherwise, and those
                  named rho lie in (-1, 1).
+    sign         says of an expression 1 if it is >= 0, -1 if it is <= 0, and 0 if neither is known; roots of products
+                 are taken apart by it.
 
     Raises ValueError for what is no expression.
 
@@ -87,20 +109,22 @@ def equal(left: Any, right: Any = 0) -> Equal | Different | Undecided:
     left, right = _expression(left), _expression(right)
     if left == right and left is not sp.nan:
         return Equal()
-    tower = _Tower()
+    tower = _Tower(sign)
     try:
-        zero = not tower.numerator(add(tower.read(left), tower.read(-right)))
+        zero = not tower.numerator(add(tower.read(left), scaled(tower.read(right), -1)))
     except _RefusedError as refusal:
         return Undecided(str(refusal))
+    except PrecisionExhausted:
+        return Undecided("SymPy does not tell an argument from a whole number")
     if zero:
         return Equal()
     if tower.unevaluated:
         return Undecided(f"{', '.join(sorted(tower.unevaluated))} is not evaluated")
-    return _witness(left, right)
+    return _witness(left, right, partial(_is_zero, sign))
 
 
-def normal_form(expression: Any) -> sp.Expr:
-    """The expression as a quotient in the generators, 0 exactly if its normal form is zero.
+def normal_form(expression: Any, sign: Sign = declared_sign) -> sp.Expr:
+    """The expression as a quotient in the generators, 0 exactly if its normal form is zero; `sign` as in `equal`.
 
     Raises ValueError for what has no exact finite value: floats, infinities, a division by zero.
 
@@ -110,10 +134,19 @@ def normal_form(expression: Any) -> sp.Expr:
     >>> normal_form(sp.exp(rho) * sp.exp(-rho / 2) + sp.exp(rho))
     exp(rho/2) + exp(rho)
     """
-    tower = _Tower()
+    tower = _Tower(sign)
     numerator, denominator = tower.cleared(tower.read(_expression(expression)))
     independent = tower.with_independent_exponentials(numerator)
     return tower.expression(independent) / tower.expression(denominator)
+
+
+def _is_zero(sign: Sign, expression: sp.Expr) -> bool:
+    """Whether the normal form is zero."""
+    tower = _Tower(sign)
+    try:
+        return not tower.numerator(tower.read(expression))
+    except (_RefusedError, PrecisionExhausted):
+        return False
 
 
 def _expression(given: Any) -> sp.Expr:
@@ -142,7 +175,8 @@ class _Generator:
 class _Tower:
     """The generators met so far, and what expressions are in them."""
 
-    def __init__(self) -> None:
+    def __init__(self, sign: Sign) -> None:
+        self._sign = sign
         self.unevaluated: set[str] = set()
         self._generators: list[_Generator] = []
         self._places: dict[sp.Expr, int] = {}
@@ -182,15 +216,42 @@ class _Tower:
             return generator if sign > 0 else add(scaled(ONE, 2 * isinstance(e, sp.erfc)), scaled(generator, -1))
         if isinstance(e, TailMoment) and e.args[0].is_Integer:
             return self.read(e.rewrite(sp.erfc))
+        if isinstance(e, sp.Piecewise):
+            return self._piecewise(e)
         return self._bivariate_tail(*e.args) if isinstance(e, BivariateTail) else self._opaque(e)
 
     def _opaque(self, e: Any) -> Laurent:
         if isinstance(e, (ExprWithLimits, sp.Derivative, sp.Limit, sp.Subs)):
             self.unevaluated.add(type(e).__name__)
         elif e.args and all(isinstance(argument, sp.Expr) for argument in e.args):
-            normal = e.func(*map(self._normal, e.args))
+            normal = self._of_normal_arguments(e)
             return self._new(normal) if normal.func == e.func else self.read(normal)
         return self._new(e)
+
+    def _of_normal_arguments(self, e: Any) -> Any:
+        arguments: list[Any] = [self._normal(argument) for argument in e.args]
+        if isinstance(e, _JUMPS) and not all(argument.is_Rational for argument in arguments):
+            return e.func(*arguments, evaluate=False)  # SymPy rounds what is near a whole number
+        try:
+            return e.func(*arguments)
+        except (PrecisionExhausted, ValueError) as error:  # by SymPy, where it does not tell an argument from a knot
+            raise _RefusedError(f"SymPy does not decide {e.func} of its arguments: {error}") from error
+
+    def _piecewise(self, e: Any) -> Laurent:
+        """The first piece whose condition holds; opaque, if that is not seen."""
+        for value, condition in e.args:
+            holds = self._holds(condition)
+            if holds is None:
+                break
+            if holds:
+                return self.read(value)
+        return self._opaque(e)
+
+    def _holds(self, condition: Any) -> bool | None:
+        if isinstance(condition, Relational):
+            left, right = map(self.read, condition.args)
+            return None if self.numerator(add(left, scaled(right, -1))) else bool(condition.func(0, 0))
+        return True if condition == sp.true else None
 
     def _new(self, expression: sp.Expr, **relation: Any) -> Laurent:
         """The generator that this expression names, made on first sight."""
@@ -249,7 +310,7 @@ class _Tower:
         (c, above), (d, below) = map(factors, fraction)
         c, result, unknown = c / d, ONE, []
         for f, e in (*above, *((f, -e) for f, e in below)):
-            sign = self._sign(f)
+            sign = self._sign(self.expression(f))
             if sign:
                 c, result = c * sign ** abs(e), product(result, power(self._simple_root(scaled(f, sign)), e))
             else:
@@ -276,12 +337,6 @@ class _Tower:
 
     def _simple_root(self, radicand: Laurent) -> Laurent:
         return self._new(sp.Pow(self.expression(radicand), sp.S.Half, evaluate=False), degree=2, value=radicand)
-
-    def _sign(self, p: Laurent) -> int:
-        """1 or -1 where the sign is known, or 0."""
-        e = self.expression(p)
-        bounds: list[Any] = [1 + s * rho for rho in e.atoms(sp.Symbol) if str(rho) == "rho" for s in (1, -1)]
-        return 1 if e.is_positive or e in bounds else -1 if e.is_negative or sp.expand(-e) in bounds else 0
 
     # Normal forms.
 
@@ -364,20 +419,21 @@ class _Tower:
 # Witnesses.
 
 _POINTS = 20  # tried before giving up
-# Evaluated at so many digits and at twice as many; subtle differences are looked for where plain ones are not found.
-_DIGITS = (20, 50)
-_AGREEMENT = sp.Float("1e-6")  # of the two values, relative
+_PRECISIONS = (64, 256, 1024)  # bits; the finer ones see subtle differences, such as one of 10^-300
+_MOST_BITS_OF_TAILS = 256  # with more, an integral of a bivariate tail takes seconds
+_AGREEMENT = 10**6  # a difference is this many times the radius of its ball
 
 
-def _witness(left: sp.Expr, right: sp.Expr) -> Different | Undecided:
+def _witness(left: sp.Expr, right: sp.Expr, is_zero: Callable[[Any], bool]) -> Different | Undecided:
     symbols = sorted(left.free_symbols | right.free_symbols, key=str)
     rng = random.Random(0)
     points = [{symbol: _small_number(symbol, rng) for symbol in symbols} for _ in range(_POINTS if symbols else 1)]
-    for digits in _DIGITS:
+    tails = left.has(BivariateTail) or right.has(BivariateTail)
+    for bits in (bits for bits in _PRECISIONS if bits <= _MOST_BITS_OF_TAILS or not tails):
         for point in points:
-            difference = None if None in point.values() else _difference(left - right, point, digits)
+            difference = None if None in point.values() else _difference(left, right, point, bits, is_zero)
             if difference is not None:
-                return Different({str(s): str(number) for s, number in point.items()}, str(difference.evalf(5)))
+                return Different({str(s): str(number) for s, number in point.items()}, str(difference))
     return Undecided(f"the normal form is not zero, but no difference is seen at {len(points)} points")
 
 
@@ -394,17 +450,11 @@ def _small_number(symbol: Any, rng: random.Random) -> Any:
     return None
 
 
-def _difference(expression: sp.Expr, point: dict[Any, Any], digits: int) -> Any:
-    """The value at the point if it is surely not zero, next to the largest summand, and every root is real."""
-    powers: Any = expression.atoms(sp.Pow)
-    roots = (e for e in powers if e.exp.is_Rational and e.exp.q > 1)
-    summands: list[Any] = [e.xreplace(point) for e in sp.Add.make_args(expression)]
-    if any(e.base.xreplace(point).is_negative for e in roots) or any(e.has(sp.nan, sp.zoo, sp.oo) for e in summands):
-        return None
-    rough, fine = ([e.evalf(n) for e in summands] for n in (digits, 2 * digits))
-    if not all(e.is_Float or e.is_Rational for e in (*rough, *fine)):
-        return None
-    (low, high), size = map(sum, (rough, fine)), max(map(abs, fine))
-    # A sum that cancels is left with its rounding, 10^-digits of the largest summand.
-    surely = abs(high) > size * sp.Float(10) ** (-digits // 2) and abs(high - low) <= _AGREEMENT * abs(high)
-    return high if surely else None
+def _difference(left: sp.Expr, right: sp.Expr, point: dict[Any, Any], bits: int, is_zero: Callable[[Any], bool]) -> Any:
+    """left - right at the point, to five digits, if both are real there and balls show that it is not 0."""
+    with ctx.workprec(bits):
+        box = {symbol: arb(fmpq(int(number.p), int(number.q))) for symbol, number in point.items()}
+        ball = ball_at(left, box, is_zero) - ball_at(right, box, is_zero)
+        if not ball.is_finite() or ball.contains(0) or ball.rad() * _AGREEMENT > ball.abs_lower():
+            return None
+        return sp.Float(ball.mid().str(10, radius=False), 5)

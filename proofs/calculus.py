@@ -2,9 +2,9 @@
 
 One input, p the density and Q the tail of N(0, q):
 
-1. E g(sqrt(q) Z) for g = phi^2 and phi'^2, by the fundamental theorem.  On a piece of g there is J with J' = g p,
-   J = a p - b Q with a a polynomial in x and b free of x.  The sum of J(right end) - J(left end) over the pieces is
-   the closed form; at the infinite ends J(oo) = 0 and J(-oo) = -b.
+1. E g(sqrt(q) Z) for g = phi^2, phi'^2 and 1 where phi = 0, by the fundamental theorem.  On a piece of g there is J
+   with J' = g p, J = a p - b Q with a a polynomial in x and b free of x.  The sum of J(right end) - J(left end) over
+   the pieces is the closed form; at the infinite ends J(oo) = 0 and J(-oo) = -b.
 2. dV/dq is V', dV'/dq is V'', and V' = chi_1 + sigma_w2 sum_k c_k phi(t_k) p(t_k), c_k the jump of phi' at t_k.
 
 Two inputs, f the standard bivariate normal density, L(h, k; rho) = P(X > h, Y > k), K = E[(X - h)_+ (Y - k)_+]:
@@ -12,6 +12,9 @@ Two inputs, f the standard bivariate normal density, L(h, k; rho) = P(X > h, Y >
 3. dL/dh = -p(h) Q((k - rho h) / s), s = sqrt(1 - rho^2), has the derivative f in k; and dL/drho = f, because f, and so
    d^2 L / dh dk, obeys df/drho = d^2 f / dh dk, and L -> 0 as h or k -> oo.
 4. The closed form of K obeys d^2 K / dh dk = L and dK/drho = L, with the derivatives of L in 3, L itself a symbol.
+5. At rho = 0, where X and Y are independent, d^2 L / dh dk = p(h) p(k) and L -> 0 as h or k -> oo, so L = Q(h) Q(k);
+   and K = H_1(h) H_1(k), H_1(h) = E (X - h)_+, as dH_1/dh = -Q and H_1 -> 0 as h -> oo.  So 3 and 4, which say how L
+   and K change along rho, leave no other functions.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ import sympy as sp
 
 from gpsym import Activation, maps, member
 from gpsym.formula import Q1, Q2, RHO, Q, X
-from gpsym.special import BivariateTail, density
+from gpsym.special import BivariateTail, TailMoment, density
 from gpsym.special import tail as standard_tail
 from proofs.correlation import H, K, f
 from proofs.logic.rules import identity, vanishes
@@ -44,15 +47,22 @@ def rows() -> tuple[Row, ...]:
 def _one_input(name: str, where: Domain, parameters: str) -> Row:
     phi, found = member(name), quantities(name)
     clips = sum(jump * _value(phi, k) * p(t) for k, (t, jump) in enumerate(phi.jumps(1)))
-    squares = {"phi^2": (phi**2, found.second), "phi'^2": (phi.derivative().function ** 2, found.gradient)}
+    expectations = {"phi^2": (phi**2, found.second), "phi'^2": (phi.derivative().function ** 2, found.gradient)}
+    if found.zeros != 0:
+        expectations["1[phi = 0]"] = _where_zero(phi), found.zeros
     statements = {
         "dV/dq = V'": Statement("zero", sp.diff(found.second, Q) - found.slope, where),
         "dV'/dq = V''": Statement("zero", sp.diff(found.slope, Q) - found.curvature, where),
         "V' = chi_1 + clips": Statement("zero", found.slope - found.gradient - clips, where),
     }
-    for label, (square, closed) in squares.items():
-        statements |= dict(_fundamental(label, square, closed, where))
+    for label, (g, closed) in expectations.items():
+        statements |= dict(_fundamental(label, g, closed, where))
     return Row(name, parameters, statements, lambda: dict(_proved(statements)))
+
+
+def _where_zero(phi: Activation) -> Activation:
+    """1 where phi = 0 on an interval, else 0."""
+    return Activation(phi.knots, tuple(() if any(piece) else (1,) for piece in phi.pieces))
 
 
 def _proved(statements: dict[str, Statement]) -> Iterator[tuple[str, Proof]]:
@@ -124,9 +134,34 @@ def _two_inputs() -> Row:
         "dK/drho = L": sp.diff(closed, RHO) - lhk,
         "K(h, k) = K(k, h)": closed - closed.subs({H: K, K: H}, simultaneous=True),
     }
-    named = {lhk: L, BivariateTail(K, H, RHO): L}
+    named: dict[Any, Any] = {lhk: L, BivariateTail(K, H, RHO): L}
     statements = {label: Statement("zero", e.subs(named), where) for label, e in differences.items()}
+    statements |= _at_rho_0(closed.subs(named))
     return Row("ramps of two inputs", "h, k real, -1 < rho < 1", statements, lambda: dict(_proved(statements)))
 
 
-THEOREM = Theorem("calculus", "E phi^2, E phi'^2, V', V'', and K as derived are what they should be", rows)
+def _at_rho_0(closed: Any) -> dict[str, Statement]:
+    """L and K where X and Y are independent."""
+    plane, line = domain({H: "(-oo, oo)", K: "(-oo, oo)"}), domain({H: "(-oo, oo)"})
+    joint: Any = BivariateTail(H, K, 0)
+    mean: Any = sp.sympify(TailMoment(1, H)).rewrite(sp.erfc)
+    kernel = sp.Subs(closed, (RHO, L), (0, joint))
+    equations = {
+        "d^2 L / dh dk = p(h) p(k) at rho = 0": (plane, sp.Derivative(joint, H, K), density(H, 1) * density(K, 1)),
+        "K = H_1(h) H_1(k) at rho = 0": (plane, kernel, mean * mean.subs(H, K)),
+        "dH_1/dh = -Q": (line, sp.Derivative(mean, H), -standard_tail(H)),
+    }
+    limits = {
+        "L -> 0 as h -> oo at rho = 0": (joint, H, domain({H: "(0, oo)", K: "(-oo, oo)"})),
+        "L -> 0 as k -> oo at rho = 0": (joint, K, domain({H: "(-oo, oo)", K: "(0, oo)"})),
+        "H_1 -> 0 as h -> oo": (mean, H, domain({H: "(0, oo)"})),
+    }
+    return {
+        **{label: Statement("zero", left.doit() - right, where) for label, (where, left, right) in equations.items()},
+        **{label: Statement("vanishing", e, where, x, sp.oo) for label, (e, x, where) in limits.items()},
+    }
+
+
+THEOREM = Theorem(
+    "calculus", "E phi^2, E phi'^2, P(phi = 0), V', V'', L and K as derived are what they should be", rows
+)

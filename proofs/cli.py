@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,10 @@ from proofs import (
     shape,
     stability,
 )
-from proofs.checker import Rejected, check, digest, statements
+from proofs.checker import MOST_BYTES, Rejected, check, claims, digest, quoted, read
 from proofs.falsehoods import falsehoods
-from proofs.logic.certificate import agrees, certificate
+from proofs.logic.certificate import certificate
+from proofs.logic.certificate import claims as theorem_claims
 from proofs.logic.refute import Refuted
 from proofs.logic.theorem import Proved, Result, Theorem, Verdict, settle
 
@@ -95,15 +97,26 @@ def prove(
 
 
 @main.command("check")
-@click.argument("files", metavar="[FILE]...", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("paths", metavar="[FILE | FOLDER]...", nargs=-1, type=click.Path(path_type=Path, exists=True))
 @click.pass_context
-def check_command(context: click.Context, files: tuple[Path, ...]) -> None:
-    """Check certificates, those of all theorems by default; exit 1 if one is rejected."""
-    paths = files or tuple(CERTIFICATES / f"{name}.json" for name in THEOREMS)
-    verdicts = [_checked(path) for path in paths]
-    for path, verdict in zip(paths, verdicts, strict=True):
-        click.echo(f"{path.name:<20}{'accepted' if verdict is None else f'rejected: {verdict}'}")
-    context.exit(0 if not any(verdicts) else 1)
+def check_command(context: click.Context, paths: tuple[Path, ...]) -> None:
+    """Check certificates: files, or folders with those of all theorems and nothing else, by default the one here.
+
+    A certificate is accepted if its proofs hold, and are of all that the theorem of its file's name states here: the
+    same words, rows, statements and versions.  Exit 0 if all are accepted, 1 if one is rejected or missing, 2 if a
+    path cannot be read.
+    """
+    files = [file for path in paths or (CERTIFICATES,) for file in (_whole_set(path) if path.is_dir() else (path,))]
+    verdicts = {file: _checked(file) for file in files}
+    for file, verdict in verdicts.items():
+        click.echo(f"{_sentence(file.name):<20}{'accepted' if verdict is None else f'rejected: {_sentence(verdict)}'}")
+    context.exit(0 if not any(verdicts.values()) else 1)
+
+
+def _whole_set(folder: Path) -> list[Path]:
+    """The certificates of all theorems, there or not, and whatever else lies in the folder."""
+    own = [folder / f"{name}.json" for name in THEOREMS]
+    return own + sorted(set(folder.iterdir()) - set(own))
 
 
 def _chosen(known: dict[str, Theorem], names: Sequence[str]) -> list[Theorem]:
@@ -145,18 +158,40 @@ def _write(folder: Path, theorem: Theorem, results: Sequence[Result]) -> None:
 
 def _checked(path: Path) -> str | None:
     """None, or why the certificate is rejected: its proofs do not hold, or are not of what the theorem states."""
-    try:
-        found = json.loads(path.read_text())
-        check(found)
-    except (Rejected, json.JSONDecodeError) as rejection:
-        return str(rejection)
-    theorem = THEOREMS.get(found["theorem"])
+    theorem = THEOREMS.get(path.stem) if path.suffix == ".json" else None
     if theorem is None:
-        return f"there is no theorem {found['theorem']}"
-    claimed = {(row.activation, label): s for row in theorem.rows() for label, s in row.statements.items()}
-    proved = statements(found)
-    if claimed.keys() != proved.keys():
-        return f"it speaks of {proved.keys() ^ claimed.keys()} and the theorem does not, or the reverse"
-    return next(
-        (f"{key} is not as the theorem states it" for key in claimed if not agrees(claimed[key], proved[key])), None
-    )
+        return f"need the name of a theorem and .json as its file's name, one of {', '.join(THEOREMS)}"
+    if not path.exists():
+        return "it is missing; make prove writes it"
+    if not path.is_file():
+        return "it is not a file"
+    try:
+        with path.open("rb") as file:
+            found = read(file.read(MOST_BYTES + 1))
+        check(found)
+    except Rejected as rejection:
+        return str(rejection)
+    return _difference(_claims(theorem.name), claims(found))
+
+
+@cache
+def _claims(name: str) -> dict[str, Any]:
+    return theorem_claims(THEOREMS[name])
+
+
+def _difference(stated: Any, found: Any, place: str = "it") -> str | None:
+    """The first place where what a certificate claims is not what the theorem states; None if there is none."""
+    if stated == found:
+        return None
+    if isinstance(stated, dict) and stated.keys() == found.keys():
+        return next(filter(None, (_difference(stated[key], found[key], f"{place}, {key}") for key in stated)))
+    if isinstance(stated, list) and len(stated) == len(found):
+        rows = zip(stated, found, strict=True)
+        return next(filter(None, (_difference(*pair, f"{place} {k + 1}") for k, pair in enumerate(rows))))
+    return f"{place} is not as the theorem states it: need {quoted(stated)}, got {quoted(found)}"
+
+
+def _sentence(text: str) -> str:
+    """The text in one line that any terminal can show."""
+    shown = " ".join(text.split()).encode("ascii", "backslashreplace").decode()
+    return shown if len(shown) <= 600 else f"{shown[:600]}..."

@@ -15,32 +15,51 @@ f(m) = tau (exp(c) - 1) - m (tau + m)^2, c = m (2 tau + m) / 2:
    are functions of r.  At q* = 1, 1 / (1 - x) = int_0^1 exp(c (1 - v) (1 + k v)) dv with k = r / (2 + r), which
    increases in c and k, and both increase in r: x increases in r.  Since by 1 each tau in (0, sqrt(3)) has one r, and
    each r has one tau, r falls (r -> 0 has tau -> sqrt(3)) as tau grows, and x with it.
-4. The sparsity at which slopes of the table have V''(q*) = 0: the one zero of the equations in a box of 10 digits.
+4. The sparsity at which slopes of the table have V''(q*) = 0, to 10 digits: the equations have one zero among the
+   points that round to these (Krawczyk).
 """
 
 from __future__ import annotations
 
-from fractions import Fraction
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
 import sympy as sp
-from scipy.optimize import brentq
 
-from gpsym import edge_of_chaos
-from gpsym.bifurcation import flat_slope
 from gpsym.formula import TAU, M, Q
-from proofs.logic.balls import root_near
+from proofs.logic.balls import root, rounding
 from proofs.logic.rules import combination, from_end, increasing, instance, multiple, valley
-from proofs.logic.statements import Proof, Statement, domain
+from proofs.logic.statements import Domain, Proof, Statement, domain
 from proofs.logic.theorem import Row, Theorem
 from proofs.quantities import CLIPPED, Quantities, quantities
 from proofs.shape import Y, exponential
 
 R, V, C, K = sp.symbols("r v c k", positive=True)
 SPARSITY = sp.Symbol("s", positive=True)
-DIGITS = 10
-SLOPES = ("0.1", "0.3", "0.5", "0.6", "0.7", "0.8", "0.9", "0.95")
+# For each slope tau, m and the sparsity at which V''(q*) = 0, rounded.
+LEVELS: Mapping[str, Mapping[str, tuple[str, str, str]]] = {
+    "clipped-relu": {
+        "0.1": ("1.653004640", "0.1195952821", "0.9508350403"),
+        "0.3": ("1.479302230", "0.3898916501", "0.9304702214"),
+        "0.5": ("1.273649143", "0.7242980660", "0.8986061061"),
+        "0.6": ("1.151231941", "0.9315840843", "0.8751815860"),
+        "0.7": ("1.007388430", "1.184072911", "0.8431259254"),
+        "0.8": ("0.8280874854", "1.514727120", "0.7961895218"),
+        "0.9": ("0.5766015066", "2.019014480", "0.7178956594"),
+        "0.95": ("0.3857246276", "2.453681551", "0.6501496892"),
+    },
+    "clipped-soft-threshold": {
+        "0.1": ("1.653004640", "0.1195952821", "0.9016700807"),
+        "0.3": ("1.479302230", "0.3898916501", "0.8609404428"),
+        "0.5": ("1.273649143", "0.7242980660", "0.7972122123"),
+        "0.6": ("1.151231941", "0.9315840843", "0.7503631720"),
+        "0.7": ("1.007388430", "1.184072911", "0.6862518508"),
+        "0.8": ("0.8280874854", "1.514727120", "0.5923790437"),
+        "0.9": ("0.5766015066", "2.019014480", "0.4357913188"),
+        "0.95": ("0.3857246276", "2.453681551", "0.3002993785"),
+    },
+}
 
 BELOW, BEYOND = domain({TAU: "(0, sqrt(3))", M: "(0, oo)"}), domain({TAU: "[sqrt(3), oo)", M: "(0, oo)"})
 POSITIVE = domain({TAU: "(0, oo)", M: "(0, oo)"})
@@ -73,8 +92,8 @@ def _row(name: str) -> Row:
         "k increases in r": Statement("positive", sp.diff(R / (2 + R), R), along_r),
     }
     zeros = {
-        f"V''(q*) = 0 at slope {x}": Statement("root", _equations(found, x), (), _UNKNOWNS, sp.Integer(DIGITS))
-        for x in SLOPES
+        f"V''(q*) = 0 at slope {x}": Statement("root", _equations(found, x), _place(name, x), sp.Tuple(*_UNKNOWNS))
+        for x in LEVELS[name]
     }
 
     def prove() -> dict[str, Proof]:
@@ -90,7 +109,7 @@ def _row(name: str) -> Row:
             combination(mixed, sp.diff(exponent, C), rest=(1 - V) * (1 + K * V)),
             combination(mixed, sp.diff(exponent, K), rest=C * V * (1 - V)),
             combination(along_r, sp.diff(R / (2 + R), R)),
-            *(level(name, x) for x in SLOPES),
+            *(level(name, x) for x in LEVELS[name]),
         )
         return dict(zip({**signs, **zeros}, proofs, strict=True))
 
@@ -123,7 +142,7 @@ def _bends_up() -> Proof:
     return from_end(BEYOND, F, M, sp.S.Zero, combination(BEYOND, sp.diff(F, M), [(TAU + M, rises)]))
 
 
-_UNKNOWNS = sp.Tuple(TAU, M, SPARSITY)
+_UNKNOWNS = (TAU, M, SPARSITY)
 
 
 def _equations(found: Quantities, slope: str) -> sp.Tuple:
@@ -131,15 +150,15 @@ def _equations(found: Quantities, slope: str) -> sp.Tuple:
     return sp.Tuple(F, rise - sp.Rational(slope) * gradient, zeros - SPARSITY)
 
 
+def _place(name: str, slope: str) -> Domain:
+    """The points that round to the digits of the table."""
+    return rounding(dict(zip(_UNKNOWNS, LEVELS[name][slope], strict=True)))
+
+
 @cache
 def level(name: str, slope: str) -> Proof:
-    """Where V''(q*) = 0 at a slope, a decimal: tau, m and the sparsity in boxes of 10 digits, q* = 1."""
-    x, least = float(Fraction(slope)), 1e-6 if name == "clipped-soft-threshold" else 0.5 + 1e-6
-    sparsity: Any = brentq(lambda s: flat_slope(name, s) - x, least, 0.999)
-    near = edge_of_chaos(name, sparsity=sparsity, slope=x)
-    assert near.tau is not None, "a clipped activation has a threshold"
-    assert near.m is not None, "and a clip level"
-    return root_near(_equations(quantities(name), slope), {TAU: near.tau, M: near.m, SPARSITY: sparsity}, DIGITS)
+    """Where V''(q*) = 0 at a slope of the table: it rounds to the digits there."""
+    return root(_place(name, slope), _equations(quantities(name), slope), _UNKNOWNS)
 
 
 THEOREM = Theorem(

@@ -12,36 +12,58 @@ Fixed points above q* are zeros of N on q > 1; by theorem 7 there are at most tw
 2. 0 < m_f, as D < (q - 1) b / (2 sqrt(2 pi)) makes u < 0 for all q > 1 when m b < sqrt(2 pi) p_1(b).
 3. m_f < oo for tau > 0, as N tends to that without a clip when m -> oo, which is > 0 by theorem 3.  For tau = 0,
    m_f = oo: V is concave by theorem 7.
-4. The fold at the sparsities of the table: the one zero of N, dN/dq, the equations of sparsity and slope, in a box of
-   10 digits (Krawczyk).  A double zero of N above q* is the fold: for m < m_f there is no zero, and for m > m_f
-   there are q* and two more already, where V - q has at most three with their multiplicities.
+4. The fold at the sparsities of the table, to 10 digits: N, dN/dq and the equations of sparsity and slope have one
+   zero among the points that round to these (Krawczyk).  A double zero of N above q* is the fold: for m < m_f there
+   is no zero, and for m > m_f there are q* and two more already, where V - q has at most three with their
+   multiplicities.
 """
 
 from __future__ import annotations
 
-from fractions import Fraction
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
 import sympy as sp
 
-from gpsym import bifurcation, edge_of_chaos
 from gpsym.formula import TAU, M, Q
-from proofs.logic.balls import root_near
+from proofs.logic.balls import root, rounding
 from proofs.logic.rules import combination, from_end, increasing, multiple, valley, vanishes
-from proofs.logic.statements import Open, Proof, Statement
+from proofs.logic.statements import Domain, Proof, Statement
 from proofs.logic.theorem import Row, Theorem
 from proofs.quantities import CLIPPED, UNCLIPPED, Quantities, clipped_domain, p, quantities, tail
 
 SLOPE = sp.Symbol("x", positive=True)  # V'(q*)
-DIGITS = 10
 ABOVE = clipped_domain(q="(1, oo)")
 B: Any = TAU + M
 D = tail(B) - tail(B).subs(Q, 1)
 
-SPARSITIES = {
-    "clipped-relu": ("0.6", "0.65", "0.7", "0.75", "0.8", "0.85", "0.9", "0.95", "0.99"),
-    "clipped-soft-threshold": ("0.2", "0.3", "0.4", "0.5", "0.6", "0.7", "0.8", "0.85", "0.9", "0.95", "0.99"),
+# At each sparsity tau, m, q and the slope of the fold, rounded.
+FOLDS: Mapping[str, Mapping[str, tuple[str, str, str, str]]] = {
+    "clipped-relu": {
+        "0.6": ("0.2533471031", "3.239140756", "1.391176914", "0.9927407377"),
+        "0.65": ("0.3853204664", "2.932541095", "1.461077221", "0.9863777811"),
+        "0.7": ("0.5244005127", "2.656673700", "1.534598113", "0.9775184196"),
+        "0.75": ("0.6744897502", "2.391276570", "1.617935326", "0.9651229643"),
+        "0.8": ("0.8416212336", "2.123146566", "1.718973913", "0.9473413020"),
+        "0.85": ("1.036433389", "1.838631791", "1.851687659", "0.9205192531"),
+        "0.9": ("1.281551566", "1.516130378", "2.048390493", "0.8760196200"),
+        "0.95": ("1.644853627", "1.101863282", "2.421000403", "0.7848344541"),
+        "0.99": ("2.326347874", "0.5143968276", "3.508586189", "0.5316305499"),
+    },
+    "clipped-soft-threshold": {
+        "0.2": ("0.2533471031", "3.239140756", "1.391176914", "0.9927407377"),
+        "0.3": ("0.3853204664", "2.932541095", "1.461077221", "0.9863777811"),
+        "0.4": ("0.5244005127", "2.656673700", "1.534598113", "0.9775184196"),
+        "0.5": ("0.6744897502", "2.391276570", "1.617935326", "0.9651229643"),
+        "0.6": ("0.8416212336", "2.123146566", "1.718973913", "0.9473413020"),
+        "0.7": ("1.036433389", "1.838631791", "1.851687659", "0.9205192531"),
+        "0.8": ("1.281551566", "1.516130378", "2.048390493", "0.8760196200"),
+        "0.85": ("1.439531471", "1.327028129", "2.196924754", "0.8402517701"),
+        "0.9": ("1.644853627", "1.101863282", "2.421000403", "0.7848344541"),
+        "0.95": ("1.959963985", "0.8000215422", "2.848597370", "0.6798869476"),
+        "0.99": ("2.575829304", "0.3598974917", "4.083661107", "0.4214248017"),
+    },
 }
 
 
@@ -59,8 +81,8 @@ def _row(name: str) -> Row:
         "N -> that without a clip as m -> oo": Statement("vanishing", found.excess - unclipped, ABOVE, M, sp.oo),
     }
     folds = {
-        f"the fold at sparsity {s}": Statement("root", _equations(found, s), (), _UNKNOWNS, sp.Integer(DIGITS))
-        for s in SPARSITIES[name]
+        f"the fold at sparsity {s}": Statement("root", _equations(found, s), _place(name, s), sp.Tuple(*_UNKNOWNS))
+        for s in FOLDS[name]
     }
 
     def prove() -> dict[str, Proof]:
@@ -68,7 +90,7 @@ def _row(name: str) -> Row:
             _one_level(found),
             _small(),
             vanishes(ABOVE, found.excess - unclipped, M, sp.oo),
-            *(fold(name, s) for s in SPARSITIES[name]),
+            *(fold(name, s) for s in FOLDS[name]),
         )
         return dict(zip({**region, **folds}, proofs, strict=True))
 
@@ -101,7 +123,7 @@ def _small() -> Proof:
     )
 
 
-_UNKNOWNS = sp.Tuple(TAU, M, Q, SLOPE)
+_UNKNOWNS = (TAU, M, Q, SLOPE)
 
 
 def _equations(found: Quantities, sparsity: str) -> sp.Tuple:
@@ -114,16 +136,15 @@ def _equations(found: Quantities, sparsity: str) -> sp.Tuple:
     )
 
 
+def _place(name: str, sparsity: str) -> Domain:
+    """The points that round to the fold's digits."""
+    return rounding(dict(zip(_UNKNOWNS, FOLDS[name][sparsity], strict=True)))
+
+
 @cache
 def fold(name: str, sparsity: str) -> Proof:
-    """The fold of an activation at a sparsity, a decimal: tau, m, q and the slope in boxes of 10 digits, q* = 1."""
-    near = bifurcation.fold(name, float(Fraction(sparsity)))
-    if near is None:
-        raise Open(f"no fold was seen at sparsity {sparsity}")
-    tau = edge_of_chaos(name, sparsity=float(Fraction(sparsity)), m=near.m).tau
-    assert tau is not None, "a clipped activation has a threshold"
-    start = {TAU: tau, M: near.m, Q: near.q, SLOPE: near.slope}
-    return root_near(_equations(quantities(name), sparsity), start, DIGITS)
+    """The fold of an activation at a sparsity of the table: it rounds to the digits there."""
+    return root(_place(name, sparsity), _equations(quantities(name), sparsity), _UNKNOWNS)
 
 
 THEOREM = Theorem(

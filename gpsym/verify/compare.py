@@ -162,9 +162,7 @@ def _moment(moment: Any, point: Point) -> Value:
 # One form at one point.
 
 
-def _compared(
-    formula: Formula, form: _Form, point: Point, digits: int
-) -> tuple[float, Value] | Refuted | Undecided:
+def _compared(formula: Formula, form: _Form, point: Point, digits: int) -> tuple[float, Value] | Refuted | Undecided:
     """The relative difference, if it is small enough, and the value by its meaning.
 
     The working precision grows until quadrature can tell.

@@ -21,7 +21,16 @@ from flint import arb, ctx, fmpq
 
 from gpsym.verify.shapes import Shape, horner
 
-__all__ = ["INFINITE", "Excluded", "Unknown", "Value", "expectation", "line_expectation", "pair_expectation", "product_expectation"]
+__all__ = [
+    "INFINITE",
+    "Excluded",
+    "Unknown",
+    "Value",
+    "expectation",
+    "line_expectation",
+    "pair_expectation",
+    "product_expectation",
+]
 
 # The widest panel, in standard deviations, and the greatest change on it of the exponent that falls linearly.
 _WIDTH, _FALL = 4.0, 16.0
@@ -123,7 +132,9 @@ def _mesh(knots: tuple[fmpq, ...], q: fmpq, precision: int) -> list[tuple[list[t
     sigma = arb(q).sqrt()
     ends = [None, *(arb(t) / sigma for t in knots), None]
     cuts = [_cuts(lower, upper) for lower, upper in pairwise(ends)]
-    return [([_rules_on(a, b, sigma) for a, b in pairwise(map(arb, places))], _beyond(places, sigma)) for places in cuts]
+    return [
+        ([_rules_on(a, b, sigma) for a, b in pairwise(map(arb, places))], _beyond(places, sigma)) for places in cuts
+    ]
 
 
 def _beyond(cuts: Sequence[Any], sigma: arb) -> Rule:
@@ -372,9 +383,7 @@ def _add(total: _Sum, function: Callable[[arb], arb], cuts: Sequence[Any]) -> No
 
 
 def _add_panel(total: _Sum, function: Callable[[arb], arb], a: arb, b: arb, depth: int) -> None:
-    coarse, fine = (
-        _applied(rule, lambda _, z: function(z)) for rule in _rules_on(a, b, arb(1))
-    )
+    coarse, fine = (_applied(rule, lambda _, z: function(z)) for rule in _rules_on(a, b, arb(1)))
     difference = coarse[0] - fine[0]
     noise = abs(difference.mid()) <= difference.rad()
     if depth and not noise and _error(coarse, fine) > arb(2) ** (_GUARD - ctx.prec) * fine[1].max(total.mass):

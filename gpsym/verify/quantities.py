@@ -30,7 +30,7 @@ from gpsym.verify.quadrature import (
 )
 from gpsym.verify.shapes import Point, Shape, fraction, horner, shape_at
 
-__all__ = ["known", "meaning"]
+__all__ = ["meaning"]
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 from mpmath import MPContext
 
 from proofs.checker import parse
+from proofs.checker.budget import spend
 from proofs.checker.domains import Domain
 from proofs.checker.intervals import bounds, enclosure, interval
 from proofs.checker.trees import Rejected, Tree, text
@@ -83,6 +84,7 @@ def _require_cover(whole: Box, boxes: Sequence[Box]) -> None:
     waiting, steps = [(whole, boxes)], 0
     while waiting:
         region, near = waiting.pop()
+        spend(2 * len(near))
         near = [box for box in near if _meets(box, region)]
         if any(_inside(region, box) for box in near):
             continue
@@ -147,6 +149,7 @@ def _centred(tree: Tree, box: Mapping[str, tuple[Fraction, Fraction]], known: di
 
 
 def _centred_operation(tree: Tree, inner: list[tuple[Any, Any]], box: Mapping[str, Any]) -> tuple[Any, Any]:
+    spend(20)
     mp = _CENTRED
     match tree.kind:
         case "number":

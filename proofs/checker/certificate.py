@@ -8,12 +8,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from proofs.checker import parse
+from proofs.checker.budget import allowance
 from proofs.checker.domains import domain
 from proofs.checker.rules import RULES
 from proofs.checker.steps import Statement, Step
 from proofs.checker.trees import Rejected
 
-__all__ = ["check", "digest", "read", "statements"]
+__all__ = ["FORMAT", "MOST_BYTES", "check", "claims", "digest", "read"]
+
+FORMAT = "2"  # of certificates: their keys, the grammar of their texts, the rules
 
 _KEYS = frozenset({"theorem", "words", "versions", "digest", "proofs", "nodes"})
 _PROOF_KEYS = frozenset({"activation", "domain", "claims"})
@@ -24,16 +27,21 @@ _CLAIM_KEYS: Mapping[str, tuple[frozenset[str], ...]] = {
     "positive": (frozenset(),),
     "crossing": (frozenset({"variable"}),),
     "vanishing": (frozenset({"variable", "end"}),),
-    "root": (frozenset({"variable"}), frozenset({"variable", "end"})),
+    "root": (frozenset({"variable"}),),
 }
-_MOST_DIGITS = 40  # of a root; our intervals have 48
+_VERSIONS = frozenset({"certificate", "gpsym", "sympy", "python-flint"})
+MOST_BYTES = 2**22  # of a certificate; the longest has 70,000
+_MOST_NODES = 2_000
 
 
-def read(content: str) -> dict[str, Any]:
-    """The certificate of a JSON text in which no key comes twice, and no number is fractional or not finite."""
+def read(content: bytes) -> dict[str, Any]:
+    """The certificate of JSON in UTF-8 in which no key comes twice, and no number is fractional or not finite."""
+    if len(content) > MOST_BYTES:
+        raise Rejected(f"need a certificate of at most {MOST_BYTES} bytes")
     try:
-        found = json.loads(content, object_pairs_hook=_unique, parse_float=_no_float, parse_constant=_no_float)
-    except (json.JSONDecodeError, RecursionError, ValueError) as error:
+        text = content.decode()
+        found = json.loads(text, object_pairs_hook=_unique, parse_float=_no_float, parse_constant=_no_float)
+    except (RecursionError, ValueError) as error:
         raise error if isinstance(error, Rejected) else Rejected(f"cannot read the certificate: {error}") from error
     return _mapping(found, "a certificate")
 
@@ -48,32 +56,45 @@ def digest(certificate: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def statements(certificate: Mapping[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
-    """What is proved, by activation and label: the claimed node's statement, as its texts.
+def claims(certificate: Mapping[str, Any]) -> dict[str, Any]:
+    """All that a certificate claims: theorem, words, versions, and the rows with each claim as its statement's texts.
 
-    Nothing but `check` says that it is; that it is what the theorem says is left to the reader.
+    Nothing but `check` says that it is proved; that it is what the theorem says is left to the reader.
     """
     nodes = certificate["nodes"]
-    return {
-        (proof["activation"], label): {key: nodes[place][key] for key in _STATEMENT_KEYS if key in nodes[place]}
+
+    def statement(place: int) -> dict[str, Any]:
+        return {key: nodes[place][key] for key in _STATEMENT_KEYS if key in nodes[place]}
+
+    rows = [
+        {**proof, "claims": {label: statement(place) for label, place in proof["claims"].items()}}
         for proof in certificate["proofs"]
-        for label, place in proof["claims"].items()
-    }
+    ]
+    return {**{key: certificate[key] for key in ("theorem", "words", "versions")}, "proofs": rows}
 
 
 def check(certificate: Mapping[str, Any]) -> None:
     """Every node follows from those before it by its rule, and is used by a claim.
 
-    Raises Rejected, with the node and its rule, for the first that does not, and for what has another form.
+    Raises Rejected, with the node and its rule, for the first that does not, for what has another form, and for what
+    takes more than the steps that `budget` allows.
     """
+    with allowance():
+        _check(certificate)
+
+
+def _check(certificate: Mapping[str, Any]) -> None:
     _require_keys(certificate, "a certificate", _KEYS)
     if certificate["digest"] != digest(certificate):
         raise Rejected("the digest is not that of the certificate")
     _require_texts(certificate, "theorem", "words")
-    for name, version in _mapping(certificate["versions"], "versions").items():
-        if not isinstance(version, str):
-            raise Rejected(f"need a text for the version of {name}, got {parse.quoted(version)}")
+    versions = _require_keys(certificate["versions"], "versions", _VERSIONS)
+    _require_texts(versions, *sorted(_VERSIONS))
+    if versions["certificate"] != FORMAT:
+        raise Rejected(f"need a certificate of version {FORMAT}, got {parse.quoted(versions['certificate'])}")
     nodes = _list(certificate["nodes"], "nodes")
+    if len(nodes) > _MOST_NODES:
+        raise Rejected(f"need at most {_MOST_NODES} nodes, got {len(nodes)}")
     proved: list[Statement] = []
     for place, node in enumerate(nodes):
         rule = node.get("rule") if isinstance(node, Mapping) else None
@@ -118,20 +139,12 @@ def _statement(node: Mapping[str, Any]) -> Statement:
             intervals,
             equations=parse.equations(node["expression"]),
             unknowns=parse.names(node["variable"]),
-            digits=_digits(node["end"]) if "end" in node else None,
         )
     variable = parse.name(node["variable"]) if "variable" in node else None
     if variable is not None and variable not in intervals:
         raise Rejected(f"{variable} has no interval")
     end = parse.expression(node["end"]) if node.get("end", "oo") != "oo" else None
     return Statement(claim, intervals, parse.expression(node["expression"]), variable, end)
-
-
-def _digits(value: object) -> int:
-    digits = parse.fraction(value)
-    if digits.denominator != 1 or not 0 <= digits <= _MOST_DIGITS:
-        raise Rejected(f"need a number of digits from 0 to {_MOST_DIGITS}, got {parse.quoted(value)}")
-    return int(digits)
 
 
 def _claimed(certificate: Mapping[str, Any], count: int) -> list[int]:
@@ -144,15 +157,15 @@ def _claimed(certificate: Mapping[str, Any], count: int) -> list[int]:
         _require_texts(fields, "activation", "domain")
         row = fields["activation"], fields["domain"]
         if row in rows:
-            raise Rejected(f"{' for '.join(row)} is proved twice")
+            raise Rejected(f"{parse.quoted(' for '.join(row))} is proved twice")
         rows.add(row)
         if not _mapping(fields["claims"], "claims"):
-            raise Rejected(f"{fields['activation']} has no claims")
+            raise Rejected(f"{parse.quoted(row[0])} has no claims")
         for label, place in fields["claims"].items():
             if type(place) is not int or not 0 <= place < count:
-                raise Rejected(f"need a node for the claim {label}, got {parse.quoted(place)}")
+                raise Rejected(f"need a node for the claim {parse.quoted(label)}, got {parse.quoted(place)}")
             if (row[0], label) in labels:
-                raise Rejected(f"{label} is claimed twice of {row[0]}")
+                raise Rejected(f"{parse.quoted(label)} is claimed twice of {parse.quoted(row[0])}")
             labels.add((row[0], label))
             found.append(place)
     return found
@@ -169,7 +182,7 @@ def _require_used(nodes: Sequence[Mapping[str, Any]], claimed: Sequence[int]) ->
 def _require_keys(value: object, what: str, *allowed: frozenset[str]) -> Mapping[str, Any]:
     found = _mapping(value, what)
     if found.keys() not in allowed:
-        raise Rejected(f"need {what} of {sorted(allowed[-1])}, got {sorted(map(str, found))}")
+        raise Rejected(f"need {what} of {sorted(allowed[-1])}, got {parse.quoted(found)}")
     return found
 
 
@@ -194,9 +207,9 @@ def _list(value: object, what: str) -> list[Any]:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise Rejected(f"a key comes twice among {[key for key, _ in pairs]}")
+        raise Rejected(f"a key comes twice among {parse.quoted([key for key, _ in pairs])}")
     return found
 
 
 def _no_float(value: str) -> NoReturn:
-    raise Rejected(f"numbers of a certificate are texts, got {value}")
+    raise Rejected(f"numbers of a certificate are texts, got {parse.quoted(value)}")

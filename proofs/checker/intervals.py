@@ -13,12 +13,15 @@ from typing import Any
 
 from mpmath.ctx_iv import MPIntervalContext
 
+from proofs.checker.budget import spend
 from proofs.checker.trees import Rejected, Tree
 
 __all__ = ["BITS", "bounds", "context", "enclosure", "erf_series", "erfc", "interval"]
 
 BITS = 160  # of intervals: 48 digits, for boxes of roots of up to 20
 _MOST_EXPONENT = 2**16  # of exponentials: their ends as fractions have 10^5 bits
+_MOST_SHIFT = 2**20  # of ends: of larger or smaller ones the fractions have too many bits
+_COSTS = {"power": 50, "exp": 20, "erfc": 200}  # in steps; other operations have 2
 _MOST_ARGUMENT = Fraction(2**8)  # of erfc, about exp(-x^2)
 
 
@@ -122,6 +125,7 @@ def _by_parts(x: Fraction, bits: int) -> Any:
 
 
 def _operation(tree: Tree, values: list[Any], box: Mapping[str, Any], iv: Any) -> Any:
+    spend(_COSTS.get(tree.kind, 2) + 2 * len(values))
     match tree.kind:
         case "number":
             return _quotient(iv, tree.value)
@@ -179,6 +183,7 @@ def _power(base: Any, exponent: Fraction, iv: Any) -> Any:
 
 def _root(iv: Any, low: Fraction, high: Fraction, n: int) -> Any:
     """An interval around [low, high]^(1/n), by integer n-th roots."""
+    spend(20 * n)
     places = iv.prec
     return iv.mpf([_quotient(iv, _floor_root(low, n, places)).a, _quotient(iv, _ceil_root(high, n, places)).b])
 
@@ -206,6 +211,8 @@ def _exact(end: Any) -> Fraction:
     sign, mantissa, exponent, _ = end
     if mantissa == 0 and exponent != 0:
         raise Rejected("need finite intervals, got one without end")
+    if abs(exponent) > _MOST_SHIFT:
+        raise Rejected(f"need ends of intervals between 2^-{_MOST_SHIFT} and 2^{_MOST_SHIFT}")
     mantissa = -mantissa if sign else mantissa
     return Fraction(mantissa * 2**exponent) if exponent >= 0 else Fraction(mantissa, 2**-exponent)
 

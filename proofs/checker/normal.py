@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any, final
 
+from proofs.checker.budget import spend
 from proofs.checker.polynomials import (
     Polynomial,
     Term,
+    bounded_degree,
     constant,
     minus_polynomial,
     over_denominators,
@@ -116,6 +118,7 @@ class Normal:
             return constant(Fraction(1))
         negative = minus_polynomial({}, argument)
         for known in self._arguments:
+            spend(len(known) + len(argument))
             if known == argument or vanishes(minus_polynomial(known, argument)):
                 return single(("erfc", frozenset(known.items())))
             if known == negative or vanishes(minus_polynomial(known, negative)):
@@ -125,7 +128,7 @@ class Normal:
 
 
 def _monomial_power(term: Term, coefficient: Fraction, exponent: Fraction) -> Polynomial:
-    powers = frozenset((atom, e * exponent) for atom, e in term[0])
+    powers = frozenset((atom, bounded_degree(e * exponent)) for atom, e in term[0])
     exponential = frozenset((inner, c * exponent) for inner, c in term[1])
     # As a product, which brings powers of primes into range.
     return times(_number_power(coefficient, exponent), times({(powers, exponential): Fraction(1)}, _units(powers)))
@@ -152,6 +155,7 @@ def _number_power(base: Fraction, exponent: Fraction) -> Polynomial:
 def _factors(n: int) -> list[tuple[int, int]]:
     found, p = [], 2
     while p * p <= n:
+        spend(0.1)
         k = 0
         while n % p == 0:
             n, k = n // p, k + 1

@@ -7,14 +7,17 @@ import re
 from collections.abc import Mapping
 from fractions import Fraction
 
+from proofs.checker.budget import spend
 from proofs.checker.trees import ONE, PI, Rejected, Tree, add, call, minus, multiply, number, power, symbol
 
 __all__ = ["NAMES", "equations", "expression", "fraction", "name", "names", "quoted"]
 
-_MOST_CHARACTERS = 200_000  # of a text; the longest of a proof so far has 5,000
+_MOST_CHARACTERS = 50_000  # of a text; the longest of a proof so far has 5,000
+_MOST_NESTING = 40  # of operations in each other; those of proofs have 10
 _MOST_BITS = 2048  # of a number; ends of boxes have 200
 _CHARACTERS = re.compile(r"[A-Za-z0-9_+\-*/(), ]+")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_CHAINS = (ast.Add | ast.Sub, ast.Mult | ast.Div)
 _MOST_EXPONENT = 64  # of a power; above, expansions are hopeless
 
 FUNCTIONS = frozenset({"exp", "erfc", "erf", "sqrt"})
@@ -62,11 +65,31 @@ def _guarded(text: object, read):
     if len(text) > _MOST_CHARACTERS:
         raise Rejected(f"need a text of at most {_MOST_CHARACTERS} characters, got {len(text)}")
     try:
-        return read(ast.parse(text.strip(), mode="eval").body)
+        spend(len(text) / 10)
+        parsed = ast.parse(text.strip(), mode="eval").body
+        _require_nesting(parsed)
+        return read(parsed)
     except Rejected:
         raise
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise Rejected(f"cannot read {quoted(text)}: {type(error).__name__}") from error
+
+
+def _require_nesting(node: ast.expr) -> None:
+    """Operations stand in each other no deeper than `_MOST_NESTING`; sums and products of many count once."""
+    waiting: list[tuple[ast.AST, int]] = [(node, 0)]
+    while waiting:
+        part, depth = waiting.pop()
+        if depth > _MOST_NESTING:
+            raise Rejected(f"need at most {_MOST_NESTING} operations in each other")
+        waiting += [(child, depth + (not _continues(part, child))) for child in ast.iter_child_nodes(part)]
+
+
+def _continues(node: ast.AST, child: ast.AST) -> bool:
+    """Whether the child is the beginning of the sum or product that the node is the end of."""
+    if not (isinstance(node, ast.BinOp) and isinstance(child, ast.BinOp) and child is node.left):
+        return False
+    return any(isinstance(node.op, kinds) and isinstance(child.op, kinds) for kinds in _CHAINS)
 
 
 def _elements(node: ast.expr) -> list[ast.expr]:

@@ -12,11 +12,13 @@ from fractions import Fraction
 from itertools import product
 from typing import Any
 
+from proofs.checker.budget import spend
 from proofs.checker.trees import Rejected
 
 __all__ = [
     "Polynomial",
     "Term",
+    "bounded_degree",
     "constant",
     "minus_polynomial",
     "over_denominators",
@@ -36,12 +38,15 @@ Polynomial = dict[Term, Fraction]
 
 _CONSTANT: Term = (frozenset(), frozenset())
 _MOST_TERMS = 4_000
+_MOST_BITS = 2**14  # of a coefficient; those of proofs have 200
+_MOST_DEGREE = 2**12
 
 
 def times(left: Polynomial, right: Polynomial) -> Polynomial:
     """The product of two sums of terms."""
     if len(left) * len(right) > 50 * _MOST_TERMS:
         raise Rejected(f"an expression has more than {_MOST_TERMS} terms")
+    spend(len(left) * len(right))
     result: Polynomial = {}
     for (a, x), (b, y) in product(left.items(), right.items()):
         term, coefficient = _term(a, b)
@@ -51,6 +56,7 @@ def times(left: Polynomial, right: Polynomial) -> Polynomial:
 
 def minus_polynomial(left: Polynomial, right: Polynomial) -> Polynomial:
     """left - right."""
+    spend(len(left))
     result = dict(left)
     for term, coefficient in right.items():
         _increase(result, term, -coefficient)
@@ -121,6 +127,7 @@ def _lifted(polynomial: Polynomial, atom: Any) -> Polynomial:
 def _sums(polynomial: Polynomial) -> set[Any]:
     """Sums under powers in the terms, those within erfc and exp too."""
     found: set[Any] = set()
+    spend(len(polynomial))
     for powers, exponential in polynomial:
         found |= {atom for atom, _ in powers if atom[0] == "sum"}
         inner = [atom[1] for atom, _ in powers if atom[0] == "erfc"]
@@ -130,6 +137,7 @@ def _sums(polynomial: Polynomial) -> set[Any]:
 
 
 def _exponents(group: Polynomial, atom: Any) -> list[Fraction]:
+    spend(len(group))
     return [exponent for powers, _ in group for other, exponent in powers if other == atom]
 
 
@@ -148,11 +156,18 @@ def _term(a: Term, b: Term) -> tuple[Term, Fraction]:
         return (a[0] or b[0], exponential), Fraction(1)
     powers, coefficient = dict(a[0]), Fraction(1)
     for atom, exponent in b[0]:
-        powers[atom] = powers.get(atom, Fraction(0)) + exponent
+        powers[atom] = bounded_degree(powers.get(atom, Fraction(0)) + exponent)
     for atom, exponent in list(powers.items()):
         if atom[0] == "prime":
             coefficient *= reduced(powers, atom, exponent)
     return (frozenset((atom, e) for atom, e in powers.items() if e), exponential), coefficient
+
+
+def bounded_degree(exponent: Fraction) -> Fraction:
+    """The exponent of an atom, if a proof may need one of that size."""
+    if max(abs(exponent.numerator), exponent.denominator) > _MOST_DEGREE:
+        raise Rejected(f"need exponents of at most {_MOST_DEGREE} in terms, got {float(exponent):g}")
+    return exponent
 
 
 def reduced(powers: dict[Any, Fraction], prime: Any, exponent: Fraction) -> Fraction:
@@ -184,9 +199,13 @@ def _add_to(result: Polynomial, polynomial: Polynomial) -> None:
 
 
 def _increase(result: Polynomial, term: Term, coefficient: Fraction) -> None:
-    total = result.get(term, 0) + coefficient
+    total = Fraction(result.get(term, 0) + coefficient)
     if total:
-        result[term] = Fraction(total)
+        bits = total.numerator.bit_length() + total.denominator.bit_length()
+        if bits > _MOST_BITS:
+            raise Rejected(f"need coefficients of at most {_MOST_BITS} bits, got one of {bits}")
+        spend(1 + bits / 500)
+        result[term] = total
     else:
         result.pop(term, None)
     if len(result) > _MOST_TERMS:

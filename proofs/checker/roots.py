@@ -19,23 +19,18 @@ _NUMBERS = MPContext()
 _NUMBERS.prec = BITS
 
 
-def require_one_root(equations: Sequence[Tree], unknowns: Sequence[str], domain: Domain, digits: int | None) -> None:
+def require_one_root(equations: Sequence[Tree], unknowns: Sequence[str], domain: Domain) -> None:
     """The equations have exactly one zero in the box of the unknowns, for all values of the domain's other symbols.
 
     Krawczyk 1969: let X be the box, x its middle, f be continuously differentiable on it with a Jacobian in J, and Y
     a matrix.  If x - Y f(x) + (1 - Y J)(X - x) lies in the inside of X, f has exactly one zero there, as the map
     x - Y f(x) contracts X.  J and f(x) are enclosed for all parameters at once, so that it is so for each.
-    digits  if not None, each side of the box must be at most 10^-digits of its lower end's size.
     """
     if len(set(unknowns)) != len(unknowns) or not set(unknowns) <= domain.keys():
         raise Rejected(f"need unknowns of the domain, each once, got {', '.join(unknowns)}")
     if len(equations) != len(unknowns):
         raise Rejected(f"need as many equations as unknowns, got {len(equations)} and {len(unknowns)}")
     box = {name: rational_ends(domain, name) for name in domain}
-    for name in unknowns:
-        low, high = box[name]
-        if digits is not None and (high - low) * 10**digits > abs(low):
-            raise Rejected(f"the box of {name} has less than {digits} digits")
     _require_contraction(equations, unknowns, box)
 
 

@@ -170,7 +170,7 @@ def _on_boxes(step: Step) -> None:
 def _root(step: Step) -> None:
     """The equations have exactly one zero in a box, because a map contracts it (`require_one_root`)."""
     s = step.statement
-    require_one_root(s.equations, s.unknowns, s.domain, s.digits)
+    require_one_root(s.equations, s.unknowns, s.domain)
 
 
 def _rule(check: Callable[[Step], None], claims: str, premises: tuple[int, ...] | None, data: str = "") -> Rule:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import final
 
+from proofs.checker.budget import spend
 from proofs.checker.domains import Domain, Interval, constant_signs, symbol_signs
 from proofs.checker.normal import Signs
 from proofs.checker.terms import ANY, NOT_NEGATIVE, POSITIVE, Terms, added, multiplied, raised
@@ -130,6 +131,7 @@ class _Form:
         return self._known[tree]
 
     def _operation(self, tree: Tree) -> frozenset[int]:
+        spend(10)
         if tree.kind == "symbol":
             return self._places.get(tree.value, ANY)
         if not symbols(tree):

@@ -38,8 +38,7 @@ class Statement:
     positive   it is > 0.
     crossing   along `variable` there is a place, which may be an end, such that it is < 0 before and > 0 beyond.
     vanishing  it tends to 0 as `variable` tends to `end`, 0 from above or oo (None).
-    root       `equations` have exactly one zero in the box of the `unknowns`, for all values of the others; each
-               side of the box is at most 10^-digits of its lower end, where digits are given.
+    root       `equations` have exactly one zero in the box of the `unknowns`, for all values of the others.
     """
 
     claim: str
@@ -49,7 +48,6 @@ class Statement:
     end: Tree | None = None
     equations: tuple[Tree, ...] = ()
     unknowns: tuple[str, ...] = ()
-    digits: int | None = None
 
 
 @final

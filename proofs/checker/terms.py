@@ -7,6 +7,7 @@ from fractions import Fraction
 from itertools import product
 from typing import Any, final
 
+from proofs.checker.budget import spend
 from proofs.checker.normal import Normal, Signs
 from proofs.checker.polynomials import Polynomial, Term, minus_polynomial, without_denominators
 from proofs.checker.trees import Tree
@@ -31,6 +32,7 @@ class Terms:
         return self._of(without_denominators(self._normal.form(tree), lambda p: self._of(p) == POSITIVE))
 
     def _of(self, polynomial: Polynomial) -> frozenset[int]:
+        spend(5 * len(polynomial))
         found = added(self._term(term, c) for term, c in polynomial.items())
         if not {-1, 1} <= found:
             return found
@@ -53,10 +55,12 @@ class Terms:
         pieces: list[frozenset[int]] = []
         for term in polynomial.keys() - left.keys():
             lack = abs(polynomial[term])
+            spend(len(left))
             for other in [other for other in left if left[other] * polynomial[term] < 0]:
                 piece = self._difference(other, term, left[other])
                 if lack and piece <= NOT_NEGATIVE:
                     pieces.append(piece)
+                    spend(len(left))
                     step = min(lack, abs(left[other]))
                     lack -= step
                     left[other] -= step if left[other] > 0 else -step

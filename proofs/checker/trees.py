@@ -8,6 +8,9 @@ from fractions import Fraction
 from functools import cache
 from typing import Any, final
 
+from proofs.checker.budget import spend
+from proofs.checker.rejection import Rejected
+
 __all__ = [
     "ONE",
     "PI",
@@ -27,10 +30,6 @@ __all__ = [
     "symbols",
     "text",
 ]
-
-
-class Rejected(ValueError):
-    """A certificate does not prove what it claims; the message says where, and what failed."""
 
 
 @final
@@ -130,6 +129,8 @@ def derivative(tree: Tree, name: str) -> Tree:
         changing = [(k, slope) for k, slope in inner if slope is not ZERO]
         if part.kind == "symbol":
             return ONE if part.value == name else ZERO
+        # Each term of a product has all of the others as factors.
+        spend(len(changing) * len(part.parts) / 50)
         return add(*(multiply(*_outer(part, k), slope) for k, slope in changing))
 
     d = _remembered(new)

@@ -11,9 +11,10 @@ import sympy as sp
 from flint import arb, arb_mat, ctx, fmpq
 
 from gpsym.numeric.balls import image
+from proofs.logic.signs import elementary
 from proofs.logic.statements import Domain, Open, Proof, Statement
 
-__all__ = ["on_boxes", "root", "root_near"]
+__all__ = ["on_boxes", "root", "rounding"]
 
 _BITS = 128  # of all balls here: 38 digits, enough for boxes as small as 10^-15
 _MOST_BOXES = 20_000  # that wait at a time
@@ -25,6 +26,7 @@ def on_boxes(domain: Domain, expression: Any) -> Proof:
 
     Boxes are halved along their relatively longest side until the ball of the expression is positive.
     """
+    _require_boxes(domain, expression)
     with ctx.workprec(_BITS):
         boxes = list(_positive_boxes(domain, expression))
     return Proof(Statement("positive", expression, domain), "on_boxes", (), {"boxes": boxes})
@@ -38,7 +40,8 @@ def _positive_boxes(domain: Domain, expression: Any) -> Iterator[dict[str, Any]]
         if ball > 0:
             yield {**{symbol.name: _ends(interval) for symbol, interval in box}, "value": _outer(ball)}
             continue
-        if ball < 0 or len(waiting) > _MOST_BOXES or depth > _MOST_HALVINGS:
+        middle = image(expression, {symbol: _exact((side.start + side.end) / 2) for symbol, side in box})
+        if not middle > 0 or len(waiting) > _MOST_BOXES or depth > _MOST_HALVINGS:
             raise Open(f"{expression} is {ball} for " + ", ".join(f"{s} in {i}" for s, i in box))
         waiting.extend((half, depth + 1) for half in _halves(box))
 
@@ -52,17 +55,16 @@ def _halves(box: Domain) -> tuple[Domain, Domain]:
     return first, second
 
 
-def root(domain: Domain, equations: Any, unknowns: Sequence[sp.Symbol], digits: int | None = None) -> Proof:
+def root(domain: Domain, equations: Any, unknowns: Sequence[sp.Symbol]) -> Proof:
     """Exactly one zero of the equations in the closed box of the unknowns, for all values of the other symbols.
 
     Krawczyk 1969: with the box X around x, the Jacobian J on all of it, and any matrix Y, a map that sends X into
     its inside, x - Y f(x) + (1 - Y J)(X - x), has exactly one zero of f there.
-    digits  claims besides that each side of the box is at most 10^-digits of its lower end.
     """
+    _require_boxes(domain, *equations)
     box = dict(domain)
-    for symbol in unknowns if digits is not None else ():
-        if box[symbol].measure > abs(box[symbol].start) / sp.Integer(10) ** digits:
-            raise Open(f"{symbol} in {box[symbol]} has less than {digits} digits")
+    if not unknowns or len({*unknowns}) != len(unknowns) or len(unknowns) != len(equations) or {*unknowns} - box.keys():
+        raise Open(f"need one equation for each unknown of the box, got {len(equations)} for {unknowns}")
     try:
         with ctx.workprec(_BITS):
             inside = _krawczyk(domain, equations, unknowns)
@@ -70,41 +72,39 @@ def root(domain: Domain, equations: Any, unknowns: Sequence[sp.Symbol], digits: 
         inside = False
     if not inside:
         raise Open("no single root was seen for " + ", ".join(f"{s} in {i}" for s, i in domain))
-    end = None if digits is None else sp.Integer(digits)
-    return Proof(Statement("root", sp.Tuple(*equations), domain, sp.Tuple(*unknowns), end), "root")
+    return Proof(Statement("root", sp.Tuple(*equations), domain, sp.Tuple(*unknowns)), "root")
 
 
-def root_near(equations: Any, start: Mapping[Any, float], digits: int) -> Proof:
-    """The root that Newton's method finds from the start, in a box of that many digits."""
-    sides = tuple((symbol, _around(x, digits)) for symbol, x in zip(start, newton(equations, start), strict=True))
-    return root(sides, equations, list(start), digits)
+def rounding(digits: Mapping[Any, str]) -> Domain:
+    """The box of the points that round to decimals: each symbol's is at most half a unit in the last place away.
+
+    >>> rounding({sp.Symbol("x"): "1.414"})
+    ((x, Interval(2827/2000, 2829/2000)),)
+    """
+    return tuple((symbol, _rounding(decimal)) for symbol, decimal in digits.items())
 
 
-def newton(equations: Any, start: Mapping[Any, float]) -> list[fmpq]:
-    """A zero of the equations near the start, by Newton's method with the exact Jacobian, to about 30 digits."""
-    system, unknowns = sp.Matrix(list(equations)), list(start)
-    jacobian = system.jacobian(unknowns)
-    with ctx.workprec(_BITS):
-        x = [arb(number) for number in start.values()]
-        for _ in range(100):
-            at = dict(zip(unknowns, x, strict=True))
-            step = [row[0] for row in _matrix(jacobian, at).solve(_matrix(system, at)).table()]
-            x = [(number - change).mid() for number, change in zip(x, step, strict=True)]
-            if all(abs(change) < abs(number) * arb(2) ** -100 for number, change in zip(x, step, strict=True)):
-                return [number.fmpq() for number in x]
-    raise Open(f"Newton's method found no root from {dict(start)}")
+def _require_boxes(domain: Domain, *expressions: Any) -> None:
+    """Sides are closed and rational, and expressions analytic wherever their balls are finite."""
+    for symbol, side in domain:
+        if side.left_open or side.right_open or not (side.start.is_Rational and side.end.is_Rational):
+            raise Open(f"need a closed interval with rational ends for {symbol}, got {side}")
+    for expression in expressions:
+        if not elementary(expression, domain):
+            raise Open(f"that {expression} is smooth wherever it is defined was not seen")
 
 
-def _around(x: fmpq, digits: int) -> Any:
-    """An interval around x of one digit more than asked for."""
-    half = abs(x) / fmpq(10) ** (digits + 1)
-    return sp.Interval(_decimal(x - half, ROUND_FLOOR), _decimal(x + half, ROUND_CEILING))
+def _rounding(decimal: str) -> Any:
+    half = sp.Rational(1, 2 * 10 ** len(decimal.partition(".")[2]))
+    return sp.Interval(sp.Rational(decimal) - half, sp.Rational(decimal) + half)
 
 
 def _krawczyk(domain: Domain, equations: Any, unknowns: Sequence[sp.Symbol]) -> bool:
     wide = {symbol: _ball(interval) for symbol, interval in domain}
     middle = {symbol: ball.mid() for symbol, ball in wide.items()}
     parameters = [symbol for symbol in wide if symbol not in unknowns]
+    if not all(image(equation, wide).is_finite() for equation in equations):
+        return False
     jacobian = sp.Matrix(list(equations)).jacobian(list(unknowns))
     inverse = arb_mat([[entry.mid() for entry in row] for row in _matrix(jacobian, middle).inv().table()])
     box = arb_mat([[wide[symbol] - middle[symbol]] for symbol in unknowns])

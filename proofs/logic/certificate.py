@@ -8,10 +8,11 @@ from typing import Any
 
 import sympy as sp
 
+from proofs.checker import FORMAT
 from proofs.logic.statements import Domain, Proof, Statement
-from proofs.logic.theorem import Proved, Result, Theorem
+from proofs.logic.theorem import Proved, Result, Row, Theorem
 
-__all__ = ["agrees", "certificate", "nodes", "statement_text"]
+__all__ = ["certificate", "claims", "nodes", "statement_text"]
 
 
 def statement_text(statement: Statement) -> dict[str, Any]:
@@ -25,12 +26,13 @@ def statement_text(statement: Statement) -> dict[str, Any]:
     }
 
 
-def agrees(claimed: Statement, proved: Mapping[str, Any]) -> bool:
-    """Whether the text of what was proved is that of the claim; the box of a root is left out of what is claimed."""
-    if claimed.claim == "root":
-        unknowns = {symbol.name for symbol in claimed.variable}
-        proved = {**proved, "domain": {s: i for s, i in proved["domain"].items() if s not in unknowns}}
-    return statement_text(claimed) == proved
+def claims(theorem: Theorem) -> dict[str, Any]:
+    """What a certificate of the theorem has to claim: `proofs.checker.claims` of it is the same."""
+    rows = [
+        {**_place(row), "claims": {label: statement_text(s) for label, s in row.statements.items()}}
+        for row in theorem.rows()
+    ]
+    return {**_head(theorem), "proofs": rows}
 
 
 def nodes(proofs: Mapping[str, Proof]) -> tuple[list[dict[str, Any]], dict[str, int]]:
@@ -79,12 +81,16 @@ def certificate(theorem: Theorem, results: Sequence[Result]) -> dict[str, Any]:
         named |= {f"{k} {label}": proof for label, proof in result.verdict.proofs.items()}
     found, places = nodes(named)
     rows = [
-        {
-            "activation": result.row.activation,
-            "domain": result.row.domain,
-            "claims": {label: places[f"{k} {label}"] for label in result.row.statements},
-        }
+        {**_place(result.row), "claims": {label: places[f"{k} {label}"] for label in result.row.statements}}
         for k, result in enumerate(results)
     ]
+    return {**_head(theorem), "proofs": rows, "nodes": found}
+
+
+def _head(theorem: Theorem) -> dict[str, Any]:
     versions = {name: version(name) for name in ("gpsym", "sympy", "python-flint")}
-    return {"theorem": theorem.name, "words": theorem.words, "versions": versions, "proofs": rows, "nodes": found}
+    return {"theorem": theorem.name, "words": theorem.words, "versions": {"certificate": FORMAT, **versions}}
+
+
+def _place(row: Row) -> dict[str, str]:
+    return {"activation": row.activation, "domain": row.domain}

@@ -2,7 +2,9 @@
 
 Each is a theorem of the calculus of one variable, given in its docstring; `variable` is called x there, lo and hi are
 the ends of its interval, and the other symbols are fixed.  Every condition is decided when the rule is applied:
-identities in normal form (`gpsym.equality`), signs by form (`proofs.logic.signs`).
+identities in normal form (`gpsym.equality`), signs by form (`proofs.logic.signs`).  What is stated, and all that a step
+uses besides, must be seen to be defined: functions that may jump or have poles, such as floor, Piecewise and tan, are
+not (`proofs.logic.signs.defined`).  Nothing but a symbol's interval says what its values are.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from typing import Any
 import sympy as sp
 
 from gpsym.equality import Equal, equal, normal_form
-from proofs.logic.signs import defined, sign
+from proofs.logic.signs import NOT_NEGATIVE, NOT_POSITIVE, defined, direction, sign
 from proofs.logic.statements import Claim, Domain, Open, Proof, Statement
 
 __all__ = [
@@ -29,13 +31,10 @@ __all__ = [
     "vanishes",
 ]
 
-_NOT_NEGATIVE = frozenset({"+", "0+", "0"})
-_NOT_POSITIVE = frozenset({"-", "0-", "0"})
-
 
 def identity(domain: Domain, expression: Any) -> Proof:
     """expression = 0, by its normal form."""
-    _require_zero(expression)
+    _require_zero(expression, domain)
     return _proof(Statement("zero", expression, domain), "identity")
 
 
@@ -50,14 +49,14 @@ def combination(
     rest  by default what is left, factored.
     """
     left = expression - sp.Add(*(c * premise.expression for c, premise in terms))
-    shown = sp.factor(normal_form(left)) if rest is None else rest
-    _require_zero(left - shown)
-    signs = [sign(shown, domain)]
-    for c, premise in terms:
+    shown = sp.factor(normal_form(left, direction(domain))) if rest is None else rest
+    _require_zero(left - shown, domain)
+    for _, premise in terms:
         _require_premise(premise, "positive", domain)
-        signs.append(sign(c, domain))
-    for part, its_sign in zip((shown, *(c for c, _ in terms)), signs, strict=True):
-        if its_sign not in _NOT_NEGATIVE:
+    parts = [_defined(part, domain) for part in (shown, *(c for c, _ in terms))]
+    signs = [sign(part, domain) for part in parts]
+    for part, its_sign in zip(parts, signs, strict=True):
+        if its_sign not in NOT_NEGATIVE:
             raise Open(f"the sign of {part} is open")
     if "+" not in signs:
         raise Open(f"that {expression} may be 0 was not excluded")
@@ -69,11 +68,10 @@ def instance(lemma: Proof, domain: Domain, values: Mapping[sp.Symbol, Any]) -> P
     """A proved statement with expressions of the new domain for its symbols, which lie in their intervals."""
     if lemma.statement.claim not in ("zero", "positive"):
         raise Open(f"an instance of a statement of {lemma.statement.claim} is not defined")
+    if unknown := values.keys() - dict(lemma.statement.domain).keys():
+        raise Open(f"{', '.join(map(str, unknown))} is no symbol of the lemma")
     for symbol, interval in lemma.statement.domain:
-        value = values.get(symbol, symbol)
-        if not defined(value, domain):
-            raise Open(f"that {value} is a number everywhere was not seen")
-        _require_inside(value, interval, domain)
+        _require_inside(_defined(values.get(symbol, symbol), domain), interval, domain)
     expression = lemma.expression.subs(dict(values), simultaneous=True)
     return _proof(Statement(lemma.statement.claim, expression, domain), "instance", (lemma,), {"values": dict(values)})
 
@@ -87,12 +85,10 @@ def vanishes(domain: Domain, expression: Any, variable: sp.Symbol, end: Any) -> 
     power of y is negative, as erfc <= 2.
     It is 0 where a symbol that is a factor is 0, so that such symbols count as > 0.
     """
-    interval = dict(domain)[variable]
+    interval = _interval(domain, variable)
     if (interval.end if end == sp.oo else interval.start) != end or end in interval:
         raise Open(f"{end} is no open end of {interval}")
-    for term in terms_at(expression, variable, end):
-        if not _term_vanishes(term, variable, domain):
-            raise Open(f"that {term} vanishes as {variable} -> oo was not seen")
+    _require_vanishing(domain, expression, variable, end)
     return _proof(Statement("vanishing", expression, domain, variable, end), "vanishes")
 
 
@@ -110,13 +106,13 @@ def from_end(
     boundary  needed where the value at the end is a limit: proves that it is 0 (`vanishes`), or that the expression
               minus an expression free of x, which is >= 0 in form, tends to 0.  Else x = end is put in.
     """
-    interval = dict(domain)[variable]
-    direction = 1 if end == interval.start else -1
+    interval = _interval(domain, variable)
+    away = 1 if end == interval.start else -1
     if end not in (interval.start, interval.end):
         raise Open(f"{end} is no end of {interval}")
     _require_premise(slope, "positive", domain)
-    _require_zero(direction * sp.diff(expression, variable) - slope.expression)
-    premises, data = _boundary(domain, expression, variable, end, boundary, _NOT_NEGATIVE)
+    _require_zero(away * sp.diff(expression, variable) - slope.expression, domain)
+    premises, data = _boundary(domain, expression, variable, end, boundary, NOT_NEGATIVE)
     return _proof(
         Statement("positive", expression, domain), "from_end", (slope, *premises), {"variable": variable, **data}
     )
@@ -124,16 +120,17 @@ def from_end(
 
 def increasing(domain: Domain, expression: Any, variable: sp.Symbol, slope: Proof) -> Proof:
     """expression crosses from - to + along x, because its derivative is > 0."""
+    _interval(domain, variable)
     _require_premise(slope, "positive", domain)
-    _require_zero(sp.diff(expression, variable) - slope.expression)
+    _require_zero(sp.diff(expression, variable) - slope.expression, domain)
     return _proof(Statement("crossing", expression, domain, variable), "increasing", (slope,))
 
 
 def multiple(domain: Domain, expression: Any, factor: Any, premise: Proof) -> Proof:
     """expression = factor * e crosses from - to + along x, because e does and factor > 0."""
     _require_crossing(premise, domain)
-    _require_zero(expression - factor * premise.expression)
-    _require_positive(factor, domain)
+    _require_zero(expression - factor * premise.expression, domain)
+    _require_positive(_defined(factor, domain), domain)
     statement = Statement("crossing", expression, domain, premise.statement.variable)
     return _proof(statement, "multiple", (premise,), {"factor": factor})
 
@@ -144,9 +141,9 @@ def valley(domain: Domain, expression: Any, slope: Proof) -> Proof:
     slope  proves that its derivative crosses from - to +.
     """
     variable = _require_crossing(slope, domain)
-    _require_zero(sp.diff(expression, variable) - slope.expression)
-    end = dict(domain)[variable].start
-    premises, data = _boundary(domain, expression, variable, end, None, _NOT_POSITIVE)
+    _require_zero(sp.diff(expression, variable) - slope.expression, domain)
+    end = _interval(domain, variable).start
+    premises, data = _boundary(domain, expression, variable, end, None, NOT_POSITIVE)
     return _proof(Statement("crossing", expression, domain, variable), "valley", (slope, *premises), data)
 
 
@@ -165,16 +162,43 @@ def ridge(domain: Domain, expression: Any, slope: Proof, boundary: Proof | None 
     slope  proves that minus its derivative crosses from - to +.
     """
     variable, premises, data = _falling_to(domain, expression, slope, boundary)
-    _, start = _boundary(domain, expression, variable, dict(domain)[variable].start, None, _NOT_NEGATIVE)
+    _, start = _boundary(domain, expression, variable, _interval(domain, variable).start, None, NOT_NEGATIVE)
     data |= {"variable": variable, "start": start["limit"]}
     return _proof(Statement("positive", expression, domain), "ridge", (slope, *premises), data)
 
 
 def _proof(statement: Statement, rule: str, premises: tuple[Proof, ...] = (), data: dict | None = None) -> Proof:
     """What a rule concludes, where the expression is defined."""
-    if not defined(statement.expression, statement.domain):
-        raise Open(f"that {statement.expression} is defined and smooth everywhere was not seen")
+    _defined(statement.expression, statement.domain)
     return Proof(statement, rule, premises, data or {})
+
+
+def _defined(given: Any, domain: Domain, smooth: bool = True) -> Any:
+    """The expression, if it is seen to be defined."""
+    expression = sp.sympify(given)
+    if not defined(expression, domain, smooth):
+        where = ", ".join(f"{symbol} in {interval}" for symbol, interval in domain)
+        raise Open(f"that {expression} is defined and {'smooth' if smooth else 'continuous'} for {where} was not seen")
+    return expression
+
+
+def _interval(domain: Domain, variable: Any) -> sp.Interval:
+    """The interval of one symbol."""
+    if variable not in dict(domain):
+        raise Open(f"{variable} has no interval here")
+    return dict(domain)[variable]
+
+
+def _require_vanishing(domain: Domain, expression: Any, variable: sp.Symbol, end: Any) -> None:
+    # Near the end y > 0, wherever the interval begins.
+    far = _with_interval(domain, variable, sp.Interval.open(0, sp.oo))
+    for term in terms_at(expression, variable, end):
+        if not _term_vanishes(term, variable, far):
+            raise Open(f"that {term} vanishes as {variable} -> oo was not seen")
+
+
+def _with_interval(domain: Domain, variable: sp.Symbol, interval: Any) -> Domain:
+    return tuple((symbol, interval if symbol == variable else own) for symbol, own in domain)
 
 
 def terms_at(expression: Any, variable: sp.Symbol, end: Any) -> tuple[Any, ...]:
@@ -189,9 +213,9 @@ def _falling_to(
     domain: Domain, expression: Any, slope: Proof, boundary: Proof | None
 ) -> tuple[sp.Symbol, tuple[Proof, ...], dict]:
     variable = _require_crossing(slope, domain)
-    _require_zero(-sp.diff(expression, variable) - slope.expression)
-    end = dict(domain)[variable].end
-    return variable, *_boundary(domain, expression, variable, end, boundary, _NOT_NEGATIVE)
+    _require_zero(-sp.diff(expression, variable) - slope.expression, domain)
+    end = _interval(domain, variable).end
+    return variable, *_boundary(domain, expression, variable, end, boundary, NOT_NEGATIVE)
 
 
 def _boundary(
@@ -208,23 +232,34 @@ def _boundary(
     """
     rest = tuple((s, i) for s, i in domain if s != variable)
     if boundary is None:
-        value = expression.subs(variable, end)
-        if value.has(sp.nan, sp.zoo, sp.oo, -sp.oo):
-            raise Open(f"the value at {variable} = {end} is a limit; prove it")
-        limit = sp.S.Zero if equal(value) == Equal() else value
+        limit = _value_at(domain, expression, variable, end)
     else:
         statement = boundary.statement
         _require_premise(boundary, "vanishing", domain)
         if (statement.variable, statement.end) != (variable, end):
             raise Open(f"the limit is one of {statement.variable} -> {statement.end}, not of {variable} -> {end}")
-        limit = normal_form(expression - statement.expression)
+        limit = normal_form(expression - statement.expression, direction(domain))
         if variable in limit.free_symbols:
             raise Open(f"{limit} still depends on {variable}")
-    if end in dict(domain)[variable]:
+    if end in _interval(domain, variable):
         allowed = allowed - {"0+", "0", "0-"}  # there it is the value
-    if sign(limit, rest) not in allowed:
+    if sign(_defined(limit, rest, smooth=False), rest) not in allowed:
         raise Open(f"the sign of {limit}, at {variable} = {end}, is open")
     return () if boundary is None else (boundary,), {"end": end, "limit": limit}
+
+
+def _value_at(domain: Domain, expression: Any, variable: sp.Symbol, end: Any) -> Any:
+    """The limit at an end: the value there, where the expression is continuous up to it; at oo as terms show it."""
+    interval, rest = _interval(domain, variable), tuple((s, i) for s, i in domain if s != variable)
+    value = expression.subs(variable, end)
+    if value.has(sp.nan, sp.zoo, sp.oo, -sp.oo):
+        raise Open(f"the value at {variable} = {end} is a limit; prove it")
+    if end in (sp.oo, -sp.oo):
+        _require_vanishing(domain, expression - value, variable, end)
+    else:
+        up_to_it = interval.union(sp.FiniteSet(end))
+        _defined(expression, _with_interval(domain, variable, up_to_it), smooth=False)
+    return sp.S.Zero if equal(value, 0, direction(rest)) == Equal() else value
 
 
 def _term_vanishes(term: Any, y: sp.Symbol, domain: Domain) -> bool:
@@ -247,18 +282,18 @@ def _term_vanishes(term: Any, y: sp.Symbol, domain: Domain) -> bool:
             return False
     if _grows(decay, y, rest):
         return True
-    bounded = _leading(decay, y)[1] <= 0 or sign(decay, domain) in _NOT_NEGATIVE
+    bounded = _leading(decay, y, rest)[1] <= 0 or sign(decay, domain) in NOT_NEGATIVE
     return bounded and (decays or bool(power < 0))
 
 
 def _grows(e: Any, y: sp.Symbol, rest: Domain) -> bool:
     """Whether e -> oo as y -> oo."""
-    c, k = _leading(e, y)
+    c, k = _leading(e, y, rest)
     return bool(k > 0) and sign(c, rest) == "+"
 
 
-def _leading(e: Any, y: sp.Symbol) -> tuple[Any, Any]:
-    """(c, k) with e ~ c y^k as y -> oo, for a quotient of sums of powers of y."""
+def _leading(e: Any, y: sp.Symbol, rest: Domain) -> tuple[Any, Any]:
+    """(c, k) with e ~ c y^k as y -> oo, or slower where c is 0, for a quotient of sums of powers of y."""
     if e == 0:
         return sp.S.Zero, sp.S.Zero
     root = sp.Dummy("root", positive=True)
@@ -267,11 +302,13 @@ def _leading(e: Any, y: sp.Symbol) -> tuple[Any, Any]:
         over, under = sp.Poly(sp.expand(above), root), sp.Poly(sp.expand(below), root)
     except sp.PolynomialError as error:
         raise Open(f"how {e} grows was not seen") from error
+    if sign(sp.LC(under), rest) not in ("+", "-"):
+        raise Open(f"how {e} grows where {sp.LC(under)} is 0 was not seen")
     return sp.LC(over) / sp.LC(under), sp.Rational(over.degree() - under.degree(), 2)
 
 
-def _require_zero(expression: Any) -> None:
-    if equal(expression) != Equal():
+def _require_zero(expression: Any, domain: Domain) -> None:
+    if equal(expression, 0, direction(domain)) != Equal():
         raise Open(f"{sp.sstr(expression)} was not seen to be 0")
 
 
@@ -289,7 +326,7 @@ def _require_premise(premise: Proof, claim: Claim, domain: Domain) -> None:
         if symbol in given and not given[symbol].is_subset(interval):
             raise Open(f"{symbol} in {given[symbol]} is not covered by {interval}")
     unknown = premise.expression.free_symbols - given.keys()
-    if unknown - {premise.statement.variable}:
+    if unknown:
         raise Open(f"{', '.join(map(str, unknown))} has no interval here")
 
 
@@ -297,7 +334,7 @@ def _require_crossing(premise: Proof, domain: Domain) -> sp.Symbol:
     _require_premise(premise, "crossing", domain)
     variable = premise.statement.variable
     assert variable is not None
-    if premise.statement.interval(variable) != dict(domain)[variable]:
+    if premise.statement.interval(variable) != _interval(domain, variable):
         raise Open(f"{variable} must have one interval, {premise.statement.interval(variable)}")
     return variable
 
@@ -307,6 +344,6 @@ def _require_inside(value: Any, interval: sp.Interval, domain: Domain) -> None:
         (interval.start, interval.left_open, value - interval.start),
         (interval.end, interval.right_open, interval.end - value),
     ):
-        allowed = {"+"} if open_end else _NOT_NEGATIVE
+        allowed = {"+"} if open_end else NOT_NEGATIVE
         if end.is_finite and sign(distance, domain) not in allowed:
             raise Open(f"that {value} lies in {interval} was not seen")

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import reduce
+from functools import cache, partial, reduce
 from typing import Any, Literal
 
 import sympy as sp
+from flint import arb, ctx
 
+from gpsym.equality import Equal, equal
+from gpsym.numeric.balls import image
 from proofs.logic.statements import Domain
 
-__all__ = ["defined", "sign"]
+__all__ = ["NOT_NEGATIVE", "NOT_POSITIVE", "defined", "direction", "elementary", "sign"]
 
 Sign = Literal["+", "0+", "-", "0-", "0", "?"]
 
+NOT_NEGATIVE = frozenset({"+", "0+", "0"})
+NOT_POSITIVE = frozenset({"-", "0-", "0"})
+_ANALYTIC = (sp.Add, sp.Mul, sp.exp, sp.erf, sp.erfc)  # functions that are real and analytic for all real arguments
+_PRECISIONS = (128, 1024)  # bits; a constant that 1024 do not tell from 0 has a sign only if it is 0 by its normal form
 _OPPOSITE: dict[Sign, Sign] = {"+": "-", "-": "+", "0+": "0-", "0-": "0+", "0": "0", "?": "?"}
 
 
@@ -33,14 +40,54 @@ def sign(expression: Any, domain: Domain) -> Sign:
     return "?"
 
 
-def defined(expression: Any, domain: Domain) -> bool:
-    """Whether the expression is seen to be real and smooth on the domain: its symbols have intervals there, what
-    stands under a negative power is not 0, and what stands under a root is > 0."""
-    return expression.free_symbols <= {symbol for symbol, _ in domain} and all(
-        sign(power.base, domain) in (("+", "-") if power.exp.is_Integer else ("+",))
-        for power in expression.atoms(sp.Pow)
-        if power.exp.is_Rational and not (power.exp.is_Integer and power.exp > 0) and power.base.free_symbols
+def direction(domain: Domain) -> Callable[[Any], int]:
+    """The signs on a domain as `gpsym.equal` takes them: 1 for >= 0, -1 for <= 0, 0 for not seen."""
+    return partial(_direction, domain)
+
+
+def _direction(domain: Domain, expression: Any) -> int:
+    found = sign(expression, domain)
+    return 1 if found in NOT_NEGATIVE else -1 if found in NOT_POSITIVE else 0
+
+
+def elementary(expression: Any, domain: Domain) -> bool:
+    """Whether the expression is made of rational numbers, pi, e, symbols of the domain, sums, products, rational
+    powers, exp, erf and erfc: functions that are analytic wherever they are defined."""
+    symbols = {symbol for symbol, _ in domain}
+    return all(_is_elementary(part, symbols) for part in _parts(expression))
+
+
+def defined(expression: Any, domain: Domain, smooth: bool = True) -> bool:
+    """Whether the expression is seen to be elementary, and real and continuous on the domain: what stands under a
+    negative power is not 0, and what stands under a root is not < 0; to be smooth, it is > 0."""
+    return elementary(expression, domain) and all(
+        sign(power.base, domain) in _allowed(power.exp, smooth) for power in expression.atoms(sp.Pow)
     )
+
+
+def _is_elementary(part: Any, symbols: set[Any]) -> bool:
+    if part.is_Pow:
+        return part.exp.is_Rational
+    return part in symbols or part.is_Rational or part in (sp.pi, sp.E) or part.func in _ANALYTIC
+
+
+def _parts(expression: Any) -> Iterable[Any]:
+    """The expression and everything in it, each once."""
+    seen: set[Any] = set()
+    waiting = [expression]
+    while waiting:
+        part = waiting.pop()
+        if part not in seen:
+            seen.add(part)
+            waiting += part.args
+            yield part
+
+
+def _allowed(exponent: Any, smooth: bool) -> Iterable[str]:
+    """The signs of a base for which a rational power of it is real and continuous, or smooth."""
+    if exponent.is_Integer:
+        return ("+", "-") if exponent < 0 else ("+", "-", "0+", "0-", "0", "?")
+    return ("+",) if smooth or exponent < 0 else NOT_NEGATIVE
 
 
 def _from_start(interval: Any, step: sp.Dummy) -> tuple[Any, bool] | None:
@@ -77,8 +124,10 @@ def _counted(expression: Any, domain: Domain, way: Callable[[Any, sp.Dummy], tup
 def _sign(e: Any, symbols: dict[sp.Symbol, Sign]) -> Sign:
     if e.is_Symbol:
         return symbols.get(e, "?")
+    if e.is_Rational:
+        return "+" if e > 0 else "-" if e < 0 else "0"
     if not e.free_symbols:
-        return "0" if e.is_zero else "+" if e.is_positive else "-" if e.is_negative else "?"
+        return _constant_sign(e)
     if isinstance(e, (sp.exp, sp.erfc)):
         return "+"
     if e.is_Mul:
@@ -88,6 +137,16 @@ def _sign(e: Any, symbols: dict[sp.Symbol, Sign]) -> Sign:
     if e.is_Add:
         return _sum(e, symbols)
     return "?"
+
+
+@cache
+def _constant_sign(e: Any) -> Sign:
+    for bits in _PRECISIONS:
+        with ctx.workprec(bits):
+            ball = image(e, {}) if elementary(e, ()) else arb.nan()
+        if ball > 0 or ball < 0:
+            return "+" if ball > 0 else "-"
+    return "0" if equal(e) == Equal() else "?"
 
 
 def _product(left: Sign, right: Sign) -> Sign:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Literal, final
 
 import sympy as sp
@@ -12,6 +14,14 @@ __all__ = ["Claim", "Domain", "Open", "Proof", "Statement", "domain"]
 
 Claim = Literal["zero", "positive", "crossing", "vanishing", "root"]
 Domain = tuple[tuple[Any, Any], ...]  # (symbol, interval) pairs
+
+_NAME = re.compile(r"(?!(E|I|exp|erf|erfc|nan|oo|pi|sqrt|value|zoo)$)[A-Za-z][A-Za-z0-9_]*")  # reads back as a symbol
+_SIGNS = {
+    "positive": sp.Interval.open(0, sp.oo),
+    "nonnegative": sp.Interval(0, sp.oo),
+    "negative": sp.Interval.open(-sp.oo, 0),
+    "nonpositive": sp.Interval(-sp.oo, 0),
+}
 
 
 class Open(Exception):
@@ -29,7 +39,10 @@ class Statement:
                end of the interval.
     vanishing  it tends to 0 as `variable` tends to `end`, the others fixed.
     root       it is a tuple of equations, with exactly one zero in the box of the tuple `variable`, for all values of
-               the others; each side of that box is at most 10^-end of its lower end, where an end is given.
+               the others.  Where digits are claimed, the box is that of the points that round to them.
+
+    Raises Open where two symbols have one name, an interval is none, or a symbol is declared to be what not every
+    number of its interval is, such as positive on (-1, 1), or an integer.
     """
 
     claim: Claim
@@ -39,10 +52,11 @@ class Statement:
     end: Any = None
 
     def __post_init__(self) -> None:
+        names = [symbol.name for symbol, _ in self.domain]
+        if len(set(names)) < len(names):
+            raise Open(f"need one symbol of each name, got {', '.join(names)}")
         for symbol, interval in self.domain:
-            least = sp.Interval.open(0, sp.oo) if symbol.is_positive else sp.Interval(0, sp.oo)
-            if symbol.is_nonnegative and not interval.is_subset(least):
-                raise Open(f"{symbol} is declared to lie in {least}, which does not contain {interval}")
+            _require_real_variable(symbol, interval)
 
     @property
     def sympy(self) -> Any:
@@ -54,13 +68,6 @@ class Statement:
             return sp.Implies(where, sp.Gt(self.expression, 0, evaluate=False))
         rest = () if self.end is None else (self.end,)
         return sp.Implies(where, sp.Function(self.claim)(self.expression, self.variable, *rest), evaluate=False)
-
-    def is_shown_by(self, proved: Statement) -> bool:
-        """Whether they are the same; the box of a root, a result of its proof, is left out of what is claimed."""
-        if self.claim != "root":
-            return self == proved
-        known = tuple((s, i) for s, i in proved.domain if s not in proved.variable)
-        return self == replace(proved, domain=known)
 
     def interval(self, symbol: sp.Symbol) -> Any:
         """The interval of one symbol."""
@@ -84,6 +91,31 @@ class Proof:
     def expression(self) -> Any:
         """What the statement speaks of."""
         return self.statement.expression
+
+
+def _require_real_variable(symbol: Any, interval: Any) -> None:
+    """All that is declared of the symbol holds for every number of the interval."""
+    if type(symbol) is not sp.Symbol or not _NAME.fullmatch(symbol.name):
+        raise Open(f"need a symbol with a plain name, got {symbol}")
+    if not isinstance(interval, sp.Interval) or not all(_is_end(end) for end in (interval.start, interval.end)):
+        raise Open(f"need an interval between exact numbers for {symbol}, got {interval}")
+    facts = _facts(interval)
+    untrue = sorted(fact for fact, holds in symbol.assumptions0.items() if facts.get(fact) is not holds)
+    if untrue:
+        raise Open(f"{symbol} is declared otherwise than {interval} says: {', '.join(untrue)}")
+
+
+def _is_end(end: Any) -> bool:
+    return bool(end.is_infinite or (end.is_number and end.is_real and not end.has(sp.Float)))
+
+
+@cache
+def _facts(interval: Any) -> dict[str, bool]:
+    """SymPy's facts that hold for every number of an interval."""
+    known = {fact: True for fact, where in _SIGNS.items() if interval.is_subset(where)}
+    if 0 not in interval:
+        known["zero"] = False
+    return sp.Dummy("x", real=True, **known).assumptions0
 
 
 def domain(intervals: Mapping[sp.Symbol, str]) -> Domain:

@@ -85,7 +85,7 @@ def _verdict(row: Row) -> Verdict:
         return next((found for found in witnesses if found), Undecided(str(obstacle)))
     for name in row.statements.keys() | proofs.keys():
         claimed, proved = row.statements.get(name), proofs.get(name)
-        if claimed is None or proved is None or not claimed.is_shown_by(proved.statement):
+        if claimed is None or proved is None or claimed != proved.statement:
             return Undecided(f"{name}: claimed {claimed}, proved {proved and proved.statement}")
     return Proved(proofs)
 

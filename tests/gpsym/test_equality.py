@@ -268,6 +268,60 @@ def test_outside_the_class_is_undecided(left, right, why):
     assert why in verdict.why
 
 
+# Hidden zeros; the normal form sees none of them.
+HIDDEN = sp.sqrt(3 + 2 * sp.sqrt(2)) - 1 - sp.sqrt(2)
+NUMBER = sp.asin(sp.Rational(3, 5)) + sp.asin(sp.Rational(4, 5)) - sp.pi / 2
+FUNCTION = sp.cos(U) ** 2 + sp.sin(U) ** 2 - 1
+JUMPS = {
+    "sign": (sp.sign, 0),
+    "step": (sp.Heaviside, sp.Rational(1, 2)),
+    "floor": (lambda z: sp.floor(z + 1), 1),
+    "ceiling": (lambda z: sp.ceiling(z + 2), 2),
+    "fraction": (lambda z: sp.frac(z + 1), 0),
+    "equality": (lambda z: sp.Piecewise((1, sp.Eq(z, 0)), (0, True)), 1),
+    "strict order": (lambda z: sp.Piecewise((1, z > 0), (2, z < 0), (3, True)), 3),
+    "both conditions": (lambda z: sp.Piecewise((1, (z >= 0) & (z <= 0)), (0, True)), 1),
+    "nested": (lambda z: sp.sign(sp.Heaviside(z) - sp.Rational(1, 2)), 0),
+    "largest": (lambda z: sp.sign(sp.Max(U * z, 0)), 0),
+    "size": (lambda z: sp.Abs(z) * 10**80, 0),
+    "remainder": (lambda z: sp.Mod(z + 3, 3), 0),
+    "amplified": (lambda z: sp.exp(10**200 * z), 1),
+}
+
+
+@pytest.mark.parametrize("zero", [HIDDEN, NUMBER, FUNCTION], ids=["algebraic", "number", "function"])
+@pytest.mark.parametrize("jump", JUMPS)
+def test_a_jump_at_a_hidden_zero_is_equal_or_undecided(jump, zero):
+    function, value = JUMPS[jump]
+    verdict = equal(P * function(zero), P * value)
+    assert isinstance(verdict, Equal | Undecided), verdict
+
+
+@pytest.mark.parametrize("jump", ["sign", "floor", "ceiling", "strict order"])
+def test_a_jump_at_an_algebraic_zero_is_decided(jump):
+    function, value = JUMPS[jump]
+    assert_equal(U * function(HIDDEN), U * value)
+    assert_different(U + function(HIDDEN), U + value + 1)
+
+
+@pytest.mark.parametrize("small", [sp.Rational(1, 10**60), sp.Rational(1, 10**300)])
+def test_a_small_number_is_no_zero(small):
+    assert isinstance(equal(U + small, U), Different)
+    assert isinstance(equal(sp.sign(P * small), 0), Different)
+    near = sp.sqrt(2) - sp.floor(sp.sqrt(2) / small) * small  # between 0 and it
+    assert not isinstance(equal(U * near, 0), Equal)
+    assert not isinstance(equal(sp.sign(near, evaluate=False), 0), Equal)
+    assert not isinstance(equal(sp.sign(NUMBER - small, evaluate=False), 0), Equal)
+    assert not isinstance(equal(sp.floor(1 + NUMBER - small, evaluate=False), 1), Equal)
+
+
+def test_a_jump_at_one_place_is_seen_at_others():
+    assert_different(sp.sign(U), 1)
+    assert_different(sp.Heaviside(U - 1), sp.Heaviside(U + 1))
+    assert_different(sp.Piecewise((U, U > 0), (0, True)), U)
+    assert_different(sp.floor(U), U)
+
+
 def test_infinite_quantities_are_equal_only_as_written():
     assert_equal(maps.chi_1(MEMBERS["sign"]()).expression, sp.oo)
 

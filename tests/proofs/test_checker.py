@@ -4,6 +4,7 @@ import copy
 import json
 import subprocess
 import sys
+import time
 from fractions import Fraction
 
 import pytest
@@ -11,7 +12,7 @@ import sympy as sp
 
 from gpsym.formula import TAU, M, Q
 from gpsym.special import density, tail
-from proofs.checker import Rejected, check, digest, read, statements
+from proofs.checker import FORMAT, Rejected, check, claims, digest, read
 from proofs.checker.rules import RULES
 from proofs.logic import balls, rules
 from proofs.logic.certificate import nodes
@@ -19,6 +20,7 @@ from proofs.logic.statements import domain
 
 X = sp.Symbol("x", positive=True)
 LINE = domain({X: "(0, oo)"})
+VERSIONS = {"certificate": FORMAT, "gpsym": "0", "sympy": sp.__version__, "python-flint": "0"}
 
 
 def gap_is_positive():
@@ -56,7 +58,7 @@ def numbers():
     narrow = domain({TAU: "[10364333894934/10**13, 10364333894942/10**13]"})
     return {
         "boxes": balls.on_boxes(places, tail(1 / sp.sqrt(Q)) - tail((1 + M) / sp.sqrt(Q))),
-        "root": balls.root(narrow, [tail(TAU) - sp.Rational(3, 20)], [TAU], 12),
+        "root": balls.root(narrow, [tail(TAU) - sp.Rational(3, 20)], [TAU]),
         "roots": balls.root(domain({half: "[19/10, 2]", X: "[1, 2]"}), [X**2 - half], [X]),
     }
 
@@ -64,7 +66,7 @@ def numbers():
 def certificate_of(proofs):
     found, places = nodes(proofs)
     row = {"activation": "some", "domain": "as stated", "claims": places}
-    content = {"theorem": "sample", "words": "as stated", "versions": {"sympy": sp.__version__}, "proofs": [row]}
+    content = {"theorem": "sample", "words": "as stated", "versions": VERSIONS, "proofs": [row]}
     return with_digest({**content, "nodes": found})
 
 
@@ -102,20 +104,22 @@ def assert_rejected(certificate, why):
 def test_certificates_of_the_prover_are_accepted(sample):
     check(sample)
     assert {node["rule"] for node in sample["nodes"]} == RULES.keys()
-    check(read(json.dumps(sample)))
+    check(read(json.dumps(sample).encode()))
 
 
-def test_statements_are_the_texts_that_were_proved(sample):
-    found = statements(sample)
-    assert found[("some", "valley")] == {
+def test_claims_are_the_texts_that_were_proved(sample):
+    found = claims(sample)
+    assert found.keys() == {"theorem", "words", "versions", "proofs"}
+    (row,) = found["proofs"]
+    assert row["claims"]["valley"] == {
         "claim": "crossing",
         "expression": "x**2/2 - x",
         "domain": {"x": "(0, oo)"},
         "variable": "x",
     }
-    assert found[("some", "hump")]["variable"] == "x"
-    assert found[("some", "root")]["end"] == "12"
-    assert set(found) == {("some", label) for label in sample["proofs"][0]["claims"]}
+    assert row["claims"]["hump"]["variable"] == "x"
+    assert row["claims"]["root"]["domain"] == {"tau": "[5182166947467/5000000000000, 5182166947471/5000000000000]"}
+    assert row["claims"].keys() == sample["proofs"][0]["claims"].keys()
 
 
 LABELS = ["gap", "gap at 1", "ridge", "hump", "valley", "identity", "boxes", "root", "roots"]
@@ -255,8 +259,7 @@ def widened(interval, by):
     [
         (lambda text: moved(text, 1), "no single root"),
         (lambda text: moved(text, Fraction(-3, 5)), "no single root"),
-        (lambda text: widened(text, 5), "less than 12 digits"),
-        (lambda text: widened(text, 10**20), "less than 12 digits"),
+        (lambda text: widened(text, 10**20), "no single root"),
         (lambda text: widened(text, Fraction(-1, 2)), "ends rise"),
     ],
 )
@@ -323,8 +326,12 @@ def without(key):
         *((without(key), "need a certificate of") for key in ("theorem", "words", "versions", "proofs", "nodes")),
         (lambda c: c.update(note="x"), "need a certificate of"),
         (lambda c: c.update(words=3), "need a text for words"),
-        (lambda c: c.update(versions={"sympy": 1}), "need a text for the version"),
+        (lambda c: c.update(versions={**VERSIONS, "sympy": 1}), "need a text for sympy"),
+        (lambda c: c.update(versions={**VERSIONS, "certificate": "1"}), "need a certificate of version 2, got '1'"),
+        (lambda c: c.update(versions={**VERSIONS, "lean": "4"}), "need versions of"),
+        (lambda c: c.update(versions={"sympy": "1"}), "need versions of"),
         (lambda c: c.update(versions=[]), "need versions as a mapping"),
+        (lambda c: c.update(nodes=c["nodes"] * 200), "need at most 2000 nodes"),
         (lambda c: c.update(nodes=[]), "need a list of nodes"),
         (lambda c: c.update(nodes={}), "need a list of nodes"),
         (lambda c: c.update(proofs=[]), "need a list of proofs"),
@@ -333,10 +340,10 @@ def without(key):
         (lambda c: c["proofs"].append({**c["proofs"][0], "domain": "elsewhere"}), "is claimed twice"),
         (lambda c: c["proofs"][0].update(claims={}), "has no claims"),
         (lambda c: c["proofs"][0].update(note="x"), "need a proof of"),
-        (lambda c: c["proofs"][0]["claims"].update(gap=10**6), "need a node for the claim gap"),
-        (lambda c: c["proofs"][0]["claims"].update(gap=-1), "need a node for the claim gap"),
-        (lambda c: c["proofs"][0]["claims"].update(gap=True), "need a node for the claim gap"),
-        (lambda c: c["proofs"][0]["claims"].update(gap="0"), "need a node for the claim gap"),
+        (lambda c: c["proofs"][0]["claims"].update(gap=10**6), "need a node for the claim 'gap'"),
+        (lambda c: c["proofs"][0]["claims"].update(gap=-1), "need a node for the claim 'gap'"),
+        (lambda c: c["proofs"][0]["claims"].update(gap=True), "need a node for the claim 'gap'"),
+        (lambda c: c["proofs"][0]["claims"].update(gap="0"), "need a node for the claim 'gap'"),
         (lambda c: c["nodes"][0].update(note="x"), "need a node of"),
         (lambda c: c["nodes"][0].pop("data"), "need a node of"),
         (lambda c: c["nodes"][0].update(end="0"), "need a node of"),
@@ -374,6 +381,60 @@ def test_other_forms(sample, change, why):
         check(with_digest(changed))
 
 
+def powers(base, times):
+    return "(" * times + base + ")**64" * times
+
+
+def nested(function, times):
+    return f"{function}(" * times + "m" + ")" * times
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (powers("m + 1", 4), "steps|terms"),
+        (powers("m + tau + 1", 4), "steps|terms"),
+        (powers("m", 5), "need exponents of at most 4096 in terms"),
+        (powers("3*m", 3), "need coefficients of at most 16384 bits|need exponents"),
+        ("m**65", "need exponents of at most 64"),
+        ("m**(1/65)", "need exponents of at most 64"),
+        (nested("exp", 100), "need at most 40 operations in each other"),
+        (nested("-", 9_000), "need at most 40 operations|cannot read|characters"),
+        (nested("", 20_000), "cannot read"),
+        ("2**" * 5000 + "2", "need at most 40 operations|cannot read"),
+        ("m + " * 20_000 + "m", "need a text of at most 50000 characters"),
+        (" + ".join(f"sqrt({10**9 - k})" for k in range(2000)), "steps"),
+        (" + ".join(f"(m + {k})**(1/63)" for k in range(500)) + " - q", "steps|was not seen"),
+        (" + ".join(f"exp({k}*m) - exp({k}*q)" for k in range(1, 600)), "steps"),
+    ],
+)
+def test_what_is_too_large_is_rejected(sample, text, why, monkeypatch):
+    """Texts that took minutes or all memory, and others of their kinds, with fewer steps for quick tests."""
+    monkeypatch.setattr("proofs.checker.budget.STEPS", 40_000)
+    check(sample)
+    assert_rejected(tampered(sample, "gap", put_data("rest", text), (0,)), why)
+
+
+def test_roots_of_high_order_take_many_steps(sample, monkeypatch):
+    monkeypatch.setattr("proofs.checker.budget.STEPS", 40_000)
+    equation = "(" + " + ".join(f"(x + {k})**(1/63)" for k in range(100)) + ",)"
+    change = {"expression": equation, "variable": "(x,)", "domain": {"x": "[1, 2]"}}
+    assert_rejected(tampered(sample, "root", lambda node: node.update(change)), "need at most 40000 steps")
+
+
+def test_an_end_with_too_many_bits_is_rejected(sample):
+    huge = f"[{powers('exp(60000)', 3)}, oo)"
+    changed = tampered(sample, "gap", lambda node: node["domain"].update(tau=huge))
+    assert_rejected(changed, "need ends of intervals between")
+
+
+def test_all_steps_take_seconds(sample):
+    changed = tampered(sample, "gap", put_data("rest", powers("m + 1", 4)), (0,))
+    started = time.process_time()
+    assert_rejected(changed, "steps")
+    assert time.process_time() - started < 10
+
+
 @pytest.mark.parametrize(
     ("content", "why"),
     [
@@ -386,11 +447,13 @@ def test_other_forms(sample, change, why):
         ("[" * 10**5, "cannot read"),
         ("{", "cannot read"),
         ("[]", "need a certificate as a mapping"),
+        ("{} {}", "cannot read.*Extra data"),
+        (" " * 2**22 + "{}", "need a certificate of at most 4194304 bytes"),
     ],
 )
 def test_other_texts_of_certificates(content, why):
     with pytest.raises(Rejected, match=why):
-        read(content)
+        read(content.encode())
 
 
 def test_the_digest_is_that_of_sorted_text(sample):
@@ -413,7 +476,7 @@ class Blocked:
 sys.meta_path.insert(0, Blocked())
 from pathlib import Path
 from proofs.checker import check, read
-check(read(Path(sys.argv[1]).read_text()))
+check(read(Path(sys.argv[1]).read_bytes()))
 own = {name for name in sys.modules if name.split(".")[0] == "proofs"}
 assert all(name == "proofs" or name.startswith("proofs.checker") for name in own), own
 print("accepted")

@@ -1,21 +1,24 @@
 """Every theorem is proved, and what it states holds where it is tried by other means."""
 
 import random
+from dataclasses import replace
 from functools import cache
 
 import mpmath
 import pytest
 import sympy as sp
 
-from gpsym import Undecided, edge_of_chaos
+from gpsym import Undecided, edge_of_chaos, maps
 from gpsym.formula import TAU, M
 from gpsym.stability import fixed_points
+from proofs import calculus
 from proofs.cli import THEOREMS
-from proofs.curvature import SLOPES, SPARSITY, level
+from proofs.correlation import H, K
+from proofs.curvature import LEVELS, SPARSITY, level
 from proofs.falsehoods import falsehoods
-from proofs.fold import SPARSITIES, fold
+from proofs.fold import FOLDS, fold
 from proofs.logic.refute import Refuted
-from proofs.logic.rules import combination
+from proofs.logic.rules import combination, identity, vanishes
 from proofs.logic.statements import Open
 from proofs.logic.theorem import Proved, Row, Theorem, settle
 from proofs.quantities import CLIPPED, clipped_domain, quantities, unclipped_domain
@@ -128,7 +131,7 @@ def boxes(proof):
     return {symbol: (float(i.start), float(i.end)) for symbol, i in proof.statement.domain}
 
 
-@pytest.mark.parametrize(("name", "sparsity"), [(n, s) for n in CLIPPED for s in SPARSITIES[n]])
+@pytest.mark.parametrize(("name", "sparsity"), [(n, s) for n in CLIPPED for s in FOLDS[n]])
 def test_the_fold_parts_one_fixed_point_from_three(name, sparsity):
     """By scans of the variance map on both sides of the fold."""
     low, high = boxes(fold(name, sparsity))[M]
@@ -138,10 +141,47 @@ def test_the_fold_parts_one_fixed_point_from_three(name, sparsity):
         assert len(fixed_points(edge_of_chaos(name, tau=tau, m=m))) == count
 
 
-@pytest.mark.parametrize(("name", "slope"), [(n, x) for n in CLIPPED for x in SLOPES])
+@pytest.mark.parametrize(("name", "slope"), [(n, x) for n in CLIPPED for x in LEVELS[n]])
 def test_the_curvature_changes_sign_where_it_is_said_to(name, slope):
     low, high = boxes(level(name, slope))[SPARSITY]
     signs = [
         edge_of_chaos(name, sparsity=s, slope=float(slope)).curvature > 0 for s in (low * (1 - 1e-9), high * (1 + 1e-9))
     ]
     assert signs == [False, True]
+
+
+def test_the_kernel_and_its_tails_are_anchored_where_the_inputs_are_independent(monkeypatch):
+    """Functions with the same derivatives are not the same."""
+    kernel = maps.kernel
+
+    def planted(*ramps):
+        right = kernel(*ramps)
+        return replace(right, expression=right.expression + H**2 + K**2)
+
+    monkeypatch.setattr(maps, "kernel", planted)
+    statements = calculus.rows()[-1].statements
+    slope, start = statements["dK/drho = L"], statements["K = H_1(h) H_1(k) at rho = 0"]
+    identity(slope.domain, slope.expression)
+    with pytest.raises(Open):
+        identity(start.domain, start.expression)
+
+
+def anchored(label, wrong):
+    """The statement of calculus about a tail, with a wrong function in the place of it."""
+    statement = calculus.rows()[-1].statements[label]
+    return replace(statement, expression=statement.expression + wrong)
+
+
+@pytest.mark.parametrize(
+    "label", ["L -> 0 as h -> oo at rho = 0", "L -> 0 as k -> oo at rho = 0", "H_1 -> 0 as h -> oo"]
+)
+def test_tails_vanish(label):
+    s = anchored(label, sp.Rational(1, 10**9))
+    with pytest.raises(Open):
+        vanishes(s.domain, s.expression, s.variable, s.end)
+
+
+@pytest.mark.parametrize("name", ["relu", *CLIPPED])
+def test_the_probability_of_0_is_an_integral(name):
+    (statements,) = (row.statements for row in calculus.rows() if row.activation == name)
+    assert {"E phi^2", "E phi'^2", "E 1[phi = 0]"} < statements.keys()
