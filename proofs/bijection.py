@@ -16,7 +16,7 @@ import sympy as sp
 
 from gpsym.formula import TAU, M, Q
 from proofs.logic.rules import combination, from_end, identity, vanishes
-from proofs.logic.statements import Proof, Statement
+from proofs.logic.statements import Proof, Statement, difference, equation
 from proofs.logic.theorem import Row, Theorem
 from proofs.quantities import CLIPPED, clipped_domain, p, quantities, tail, unclipped_domain
 
@@ -32,29 +32,33 @@ def rows() -> tuple[Row, ...]:
 def _row(name: str) -> Row:
     found, b = quantities(name), TAU + M
     slope, gradient = found.slope, found.gradient
-    rise = sp.diff(slope, M) * gradient - slope * sp.diff(gradient, M)
+    steeper, wider = sp.Derivative(slope, M), sp.Derivative(gradient, M)
+    rise, clip = difference(steeper * gradient, slope * wider), difference(gradient, slope)
+    at_zero = {
+        "V' = 0 at m = 0": equation(AT_ZERO, sp.Subs(slope, M, 0), 0),
+        "chi_1 = 0 at m = 0": equation(AT_ZERO, sp.Subs(gradient, M, 0), 0),
+        "dV'/dm = 0 at m = 0": equation(AT_ZERO, sp.Subs(steeper, M, 0), 0),
+    }
     statements = {
         "x'(m) > 0, times chi_1^2": Statement("positive", rise, WHERE),
-        "V' = 0 at m = 0": Statement("zero", slope.subs(M, 0), AT_ZERO),
-        "chi_1 = 0 at m = 0": Statement("zero", gradient.subs(M, 0), AT_ZERO),
-        "dV'/dm = 0 at m = 0": Statement("zero", sp.diff(slope, M).subs(M, 0), AT_ZERO),
-        "dchi_1/dm > 0": Statement("positive", sp.diff(gradient, M), WHERE),
-        "dchi_1/dm > 0 at m = 0": Statement("positive", sp.diff(gradient, M).subs(M, 0), AT_ZERO),
-        "chi_1 - V' -> 0 as m -> oo": Statement("vanishing", gradient - slope, WHERE, M, sp.oo),
+        **at_zero,
+        "dchi_1/dm > 0": Statement("positive", wider, WHERE),
+        "dchi_1/dm > 0 at m = 0": Statement("positive", sp.Subs(wider, M, 0), AT_ZERO),
+        "chi_1 - V' -> 0 as m -> oo": Statement("vanishing", clip, WHERE, M, sp.oo),
     }
 
     def prove() -> dict[str, Proof]:
         between: Any = tail(TAU) - tail(b)
         numerator = M * p(b) - (1 - M * b / Q) * between
-        mass = from_end(WHERE, between, M, sp.S.Zero, combination(WHERE, sp.diff(between, M)))
-        steeper = combination(WHERE, sp.diff(numerator, M), [((b + M) / Q, mass)])
-        positive = from_end(WHERE, numerator, M, sp.S.Zero, steeper)
+        mass = from_end(WHERE, between, M, sp.S.Zero, combination(WHERE, sp.Derivative(between, M)))
+        rising = combination(WHERE, sp.Derivative(numerator, M), [((b + M) / Q, mass)])
+        positive = from_end(WHERE, numerator, M, sp.S.Zero, rising)
         proofs = (
             combination(WHERE, rise, [(found.sides**2 * p(b), positive)]),
-            *(identity(AT_ZERO, e.subs(M, 0)) for e in (slope, gradient, sp.diff(slope, M))),
-            combination(WHERE, sp.diff(gradient, M)),
-            combination(AT_ZERO, sp.diff(gradient, M).subs(M, 0)),
-            vanishes(WHERE, gradient - slope, M, sp.oo),
+            *(identity(AT_ZERO, *s.expression.args) for s in at_zero.values()),
+            combination(WHERE, wider),
+            combination(AT_ZERO, sp.Subs(wider, M, 0)),
+            vanishes(WHERE, clip, M, sp.oo),
         )
         return dict(zip(statements, proofs, strict=True))
 

@@ -12,7 +12,7 @@ For phi in the class, phi(x) = alpha + beta x + sum_k c_k (x - t_k)_+, not affin
 3. 1 - R(rho) = eps - (4/3) A eps^(3/2) + o(eps^(3/2)), eps = 1 - rho,
    A = sigma_w2 sum_k c_k^2 p(t_k / sqrt q*) / (2 sqrt pi), knots that merge counted once with the sum of their jumps.
    With rho = (1 - r^2) / (1 + r^2), as r -> 0, r f(h, h; rho) -> exp(-h^2 / 2) / (4 pi) and r f(h, k; rho) -> 0 for
-   h != k, so R'' sqrt(eps) -> A; integrate twice from rho = 1.
+   h != k, so R'' sqrt(eps) -> A, as sqrt(eps) ~ sqrt(2) r; integrate twice from rho = 1.
    So eps_l^(-1/2) grows by 2 A / 3 per layer in the limit: 1 - rho_l ~ (3 / (2 A))^2 / l^2.
 
 For each activation: its R'' and A as derived are those of 1 and 3.
@@ -24,16 +24,16 @@ from typing import Any
 
 import sympy as sp
 
-from gpsym import maps, member
+from gpsym import Activation, maps, member
 from gpsym.formula import RHO, SIGMA_W2, Q
-from gpsym.special import density
-from proofs.logic.rules import identity, vanishes
-from proofs.logic.statements import Domain, Proof, Statement, domain
-from proofs.logic.theorem import Row, Theorem
+from gpsym.special import BivariateTail, density
+from proofs.logic.statements import Domain, Statement, domain, equation
+from proofs.logic.theorem import Row, Theorem, row_by_form
 from proofs.quantities import FAMILY, family
 
 H, K = sp.symbols("h k", real=True)
 GAP, R = sp.symbols("d r", positive=True)
+TOGETHER = (1 + R**2) * sp.exp(-(H**2) * (1 + R**2) / 2) / (4 * sp.pi)  # r f(h, h; rho)
 
 
 def rows() -> tuple[Row, ...]:
@@ -48,49 +48,72 @@ def f(h: Any, k: Any, rho: Any) -> Any:
 
 def _class() -> Row:
     inside = domain({H: "(-oo, oo)", K: "(-oo, oo)", RHO: "(-1, 1)"})
-    near = domain({H: "(-oo, oo)", GAP: "(0, oo)", R: "(0, oo)"})
+    line, near = domain({H: "(-oo, oo)"}), domain({H: "(-oo, oo)", R: "(0, oo)"})
+    two = (*near, *domain({GAP: "(0, oo)"}))
     angle = (1 - R**2) / (1 + R**2)
     # f at this rho, with sqrt(1 - rho^2) = 2 r / (1 + r^2) put in.
     distance = GAP**2 * (1 + R**2) ** 2 / (8 * R**2) + H * (H + GAP) * (1 + R**2) / 2
     apart = (1 + R**2) * sp.exp(-distance) / (4 * sp.pi)
-    together = apart.subs(GAP, 0)
-    heat = sp.diff(f(H, K, RHO), RHO) - sp.diff(f(H, K, RHO), H, K)
-    start = f(H, K, 0) - density(H, 1) * density(K, 1)
+    density_at = f(H, K, RHO)
     statements = {
-        "df/drho = d^2 f / dh dk": Statement("zero", heat, inside),
-        "f(h, k; 0) = p(h) p(k)": Statement("zero", start, inside),
-        "r f(h, h + d; rho)": Statement("zero", R * f(H, H + GAP, angle) - apart, near),
-        "r f(h, h; rho) -> exp(-h^2 / 2) / (4 pi)": Statement(
-            "zero", together.subs(R, 0) - sp.exp(-(H**2) / 2) / (4 * sp.pi), domain({H: "(-oo, oo)"})
+        "df/drho = d^2 f / dh dk": equation(inside, sp.Derivative(density_at, RHO), sp.Derivative(density_at, H, K)),
+        "f(h, k; 0) = p(h) p(k)": equation(inside, sp.Subs(density_at, RHO, 0), density(H, 1) * density(K, 1)),
+        "r f(h, h + d; rho)": equation(two, R * sp.Subs(density_at, (K, RHO), (H + GAP, angle)), apart),
+        "r f(h, h; rho)": equation(near, R * sp.Subs(density_at, (K, RHO), (H, angle)), TOGETHER),
+        "r f(h, h; rho) -> exp(-h^2 / 2) / (4 pi)": equation(
+            line, sp.Subs(TOGETHER, R, 0), sp.exp(-(H**2) / 2) / (4 * sp.pi)
         ),
-        "r f(h, h + d; rho) -> 0": Statement("vanishing", apart, near, R, sp.S.Zero),
+        "r f(h, h + d; rho) -> 0": Statement("vanishing", apart, two, R, sp.S.Zero),
     }
-
-    def prove() -> dict[str, Proof]:
-        return {
-            label: vanishes(s.domain, s.expression, R, sp.S.Zero)
-            if s.claim == "vanishing"
-            else identity(s.domain, s.expression)
-            for label, s in statements.items()
-        }
-
-    return Row("continuous piecewise linear", "all knots and slopes", statements, prove)
+    return row_by_form("continuous piecewise linear", "all knots and slopes", statements)
 
 
 def _named(name: str, where: Domain, parameters: str) -> Row:
-    phi, where = member(name), (*where, *domain({RHO: "(-1, 1)"}))
-    kinks = phi.jumps(1)
-    root = sp.sqrt(Q)
+    phi, weighted = member(name), (*where, *domain({SIGMA_W2: "(0, oo)"}))
     curvature = maps.correlation_curvature(phi, variances=(Q, Q)).expression
-    expected = SIGMA_W2 * sum(c * d * f(s / root, t / root, RHO) for s, c in kinks for t, d in kinks)
-    rate = SIGMA_W2 * sum(c**2 * density(t / root, 1) for t, c in kinks) / (2 * sp.sqrt(sp.pi))
-    differences = {
-        "R'' = sum c_i c_j f(t_i, t_j; rho)": curvature - expected,
-        "A = sum c_k^2 p(t_k) / (2 sqrt pi)": maps.correlation_rate(phi).expression - rate,
+    along, tails = _along_rho(maps.correlation_slope(phi, variances=(Q, Q)).expression)
+    inside = (*weighted, *domain({RHO: "(-1, 1)", **dict.fromkeys(tails, "(-oo, oo)")}))
+    statements = {
+        "dR'/drho = R''": equation(inside, along, curvature),
+        "dR'/drho = sum c_i c_j f(t_i, t_j; rho)": equation(inside, along, bend(phi)),
+        "A = sum c_k^2 p(t_k) / (2 sqrt pi)": equation(weighted, maps.correlation_rate(phi).expression, rate(phi)),
     }
-    differences = {label: sp.expand(e / SIGMA_W2) for label, e in differences.items()}
-    statements = {label: Statement("zero", e, where) for label, e in differences.items()}
-    return Row(name, parameters, statements, lambda: {label: identity(where, e) for label, e in differences.items()})
+    return row_by_form(name, parameters, statements)
+
+
+def with_symbols_for_tails(*expressions: Any) -> tuple[list[Any], dict[Any, Any]]:
+    """The expressions with a symbol for each tail L(h, k; rho) in them, and what these symbols stand for.
+
+    L(0, 0; rho) = 1/4 + asin(rho) / (2 pi): there the symbol stands for asin(rho).
+    """
+    found = set().union(*(e.atoms(BivariateTail, sp.asin) for e in expressions))
+    names = {tail: sp.Symbol(f"L{k}", real=True) for k, tail in enumerate(sorted(found, key=sp.default_sort_key))}
+    return [e.subs(names) for e in expressions], {symbol: tail for tail, symbol in names.items()}
+
+
+def _along_rho(e: Any) -> tuple[Any, dict[Any, Any]]:
+    """(de/drho, tails) by the chain rule, where rho is in tails alone."""
+    (named,), tails = with_symbols_for_tails(e)
+    return sum(sp.Derivative(named, symbol) * _slope(tail) for symbol, tail in tails.items()), tails
+
+
+def _slope(tail: Any) -> Any:
+    """dL(h, k; rho)/drho = f(h, k; rho), by theorem 1, at the correlation rho or -rho; or that of asin(rho)."""
+    if isinstance(tail, sp.asin):
+        return sp.diff(tail, RHO)
+    return f(*tail.args) * sp.diff(tail.args[2], RHO)
+
+
+def bend(phi: Activation) -> Any:
+    """R'' = sigma_w2 sum c_i c_j f(t_i / sqrt q, t_j / sqrt q; rho)."""
+    kinks, root = phi.jumps(1), sp.sqrt(Q)
+    return SIGMA_W2 * sum(c * d * f(s / root, t / root, RHO) for s, c in kinks for t, d in kinks)
+
+
+def rate(phi: Activation) -> Any:
+    """A, the limit of sqrt(eps) R'', from that of r f(h, h; rho) at r = 0, where sqrt(eps) ~ sqrt(2) r."""
+    squares = (c**2 * sp.Subs(TOGETHER, (H, R), (t / sp.sqrt(Q), 0)) for t, c in phi.jumps(1))
+    return SIGMA_W2 * sp.sqrt(2) * sum(squares)
 
 
 THEOREM = Theorem(

@@ -75,21 +75,23 @@ def rows() -> tuple[Row, ...]:
 
 def _row(name: str) -> Row:
     found = quantities(name)
-    bend = found.curvature.subs(Q, 1)
-    rise, g = C * sp.exp(C) - sp.exp(C) + 1, 2 * (1 + R) ** 2 / (2 + R)  # rise = c^2 d/dc (exp(c) - 1) / c
+    bend: Any = sp.Subs(found.curvature, Q, 1)
+    rise = C**2 * sp.Derivative((sp.exp(C) - 1) / C, C)
+    wider = sp.Derivative(2 * (1 + R) ** 2 / (2 + R), R)
+    falls_first = -sp.Subs(sp.Derivative(U, M), M, 0)
     mixed = domain({C: "(0, oo)", K: "(0, oo)", V: "(0, 1)"})
     exponent = C * (1 - V) * (1 + K * V)
     along_c, along_r = domain({C: "(0, oo)"}), domain({R: "(0, oo)"})
     signs = {
         "V'' < 0, then > 0, as m grows": Statement("crossing", bend, BELOW, M),
-        "u' < 0 at m = 0": Statement("positive", -sp.diff(U, M).subs(M, 0), domain({TAU: "(0, sqrt(3))"})),
-        "f > 0 at m = 8 / tau": Statement("positive", F.subs(M, 8 / TAU), domain({TAU: "(0, oo)"})),
+        "u' < 0 at m = 0": Statement("positive", falls_first, domain({TAU: "(0, sqrt(3))"})),
+        "f > 0 at m = 8 / tau": Statement("positive", sp.Subs(F, M, 8 / TAU), domain({TAU: "(0, oo)"})),
         "V'' > 0 for tau >= sqrt(3)": Statement("positive", bend, BEYOND),
         "(exp(c) - 1) / c increases": Statement("positive", rise, along_c),
-        "g increases": Statement("positive", sp.diff(g, R), along_r),
-        "the exponent increases in c": Statement("positive", sp.diff(exponent, C), mixed),
-        "the exponent increases in k": Statement("positive", sp.diff(exponent, K), mixed),
-        "k increases in r": Statement("positive", sp.diff(R / (2 + R), R), along_r),
+        "g increases": Statement("positive", wider, along_r),
+        "the exponent increases in c": Statement("positive", sp.Derivative(exponent, C), mixed),
+        "the exponent increases in k": Statement("positive", sp.Derivative(exponent, K), mixed),
+        "k increases in r": Statement("positive", sp.Derivative(R / (2 + R), R), along_r),
     }
     zeros = {
         f"V''(q*) = 0 at slope {x}": Statement("root", _equations(found, x), _place(name, x), sp.Tuple(*_UNKNOWNS))
@@ -99,16 +101,14 @@ def _row(name: str) -> Row:
     def prove() -> dict[str, Proof]:
         proofs = (
             multiple(BELOW, bend, _factor(found), _one_level()),
-            combination(
-                domain({TAU: "(0, sqrt(3))"}), -sp.diff(U, M).subs(M, 0), rest=(sp.sqrt(3) - TAU) * (sp.sqrt(3) + TAU)
-            ),
+            combination(domain({TAU: "(0, sqrt(3))"}), falls_first, rest=(sp.sqrt(3) - TAU) * (sp.sqrt(3) + TAU)),
             _rises_at_last(),
             combination(BEYOND, bend, [(_factor(found), _bends_up())]),
-            from_end(along_c, rise, C, sp.S.Zero, combination(along_c, sp.diff(rise, C))),
-            combination(along_r, sp.diff(g, R)),
-            combination(mixed, sp.diff(exponent, C), rest=(1 - V) * (1 + K * V)),
-            combination(mixed, sp.diff(exponent, K), rest=C * V * (1 - V)),
-            combination(along_r, sp.diff(R / (2 + R), R)),
+            _grows(along_c, rise),
+            combination(along_r, wider),
+            combination(mixed, sp.Derivative(exponent, C), rest=(1 - V) * (1 + K * V)),
+            combination(mixed, sp.Derivative(exponent, K), rest=C * V * (1 - V)),
+            combination(along_r, sp.Derivative(R / (2 + R), R)),
             *(level(name, x) for x in LEVELS[name]),
         )
         return dict(zip({**signs, **zeros}, proofs, strict=True))
@@ -121,10 +121,17 @@ def _factor(found: Quantities) -> Any:
     return sp.Rational(found.sides, 2) * sp.exp(-((TAU + M) ** 2) / 2) / sp.sqrt(2 * sp.pi)
 
 
+def _grows(along_c: Domain, rise: Any) -> Proof:
+    """c^2 d/dc (exp(c) - 1) / c > 0: it is c exp(c) - exp(c) + 1, 0 at c = 0, with the derivative c exp(c)."""
+    form: Any = C * sp.exp(C) - sp.exp(C) + 1
+    positive = from_end(along_c, form, C, sp.S.Zero, combination(along_c, sp.Derivative(form, C)))
+    return combination(along_c, rise, [(sp.S.One, positive)], rest=sp.S.Zero)
+
+
 def _one_level() -> Proof:
-    convex = combination(POSITIVE, sp.diff(U, M, 2), rest=TAU * sp.exp(EXPONENT) * (1 + (TAU + M) ** 2))
-    bend = increasing(POSITIVE, sp.diff(U, M), M, convex)
-    return valley(POSITIVE, F, multiple(POSITIVE, sp.diff(F, M), TAU + M, valley(POSITIVE, U, bend)))
+    convex = combination(POSITIVE, sp.Derivative(U, (M, 2)), rest=TAU * sp.exp(EXPONENT) * (1 + (TAU + M) ** 2))
+    bend = increasing(POSITIVE, sp.Derivative(U, M), M, convex)
+    return valley(POSITIVE, F, multiple(POSITIVE, sp.Derivative(F, M), TAU + M, valley(POSITIVE, U, bend)))
 
 
 def _rises_at_last() -> Proof:
@@ -132,21 +139,21 @@ def _rises_at_last() -> Proof:
     c = EXPONENT.subs(M, m)
     beyond = instance(exponential(3), where, {Y: c})
     rest = sp.expand(TAU * c + TAU * c**2 / 2 - m * (TAU + m) ** 2)
-    return combination(where, F.subs(M, m), [(TAU, beyond)], rest=rest)
+    return combination(where, sp.Subs(F, M, m), [(TAU, beyond)], rest=rest)
 
 
 def _bends_up() -> Proof:
     """f > 0 for tau >= sqrt(3): u' = tau (tau + m) (exp(c) - 1) + tau^2 - 3 + tau m > 0."""
     rest = TAU * (TAU + M) * (sp.exp(EXPONENT) - 1) + (TAU**2 - 3) + TAU * M
-    rises = from_end(BEYOND, U, M, sp.S.Zero, combination(BEYOND, sp.diff(U, M), rest=rest))
-    return from_end(BEYOND, F, M, sp.S.Zero, combination(BEYOND, sp.diff(F, M), [(TAU + M, rises)]))
+    rises = from_end(BEYOND, U, M, sp.S.Zero, combination(BEYOND, sp.Derivative(U, M), rest=rest))
+    return from_end(BEYOND, F, M, sp.S.Zero, combination(BEYOND, sp.Derivative(F, M), [(TAU + M, rises)]))
 
 
 _UNKNOWNS = (TAU, M, SPARSITY)
 
 
 def _equations(found: Quantities, slope: str) -> sp.Tuple:
-    zeros, rise, gradient = (e.subs(Q, 1) for e in (found.zeros, found.slope, found.gradient))
+    zeros, rise, gradient = (sp.Subs(e, Q, 1) for e in (found.zeros, found.slope, found.gradient))
     return sp.Tuple(F, rise - sp.Rational(slope) * gradient, zeros - SPARSITY)
 
 

@@ -15,7 +15,7 @@ from gpsym import maps, member
 from gpsym.formula import RHO, SIGMA_W2, TAU, M, Q
 from proofs.logic.refute import Refuted
 from proofs.logic.rules import combination
-from proofs.logic.statements import Domain, Open, Statement, domain
+from proofs.logic.statements import Domain, Open, Statement, carried_out, domain
 from proofs.logic.theorem import Row, Theorem
 from proofs.quantities import CLIPPED, clipped_domain, quantities, unclipped_domain
 
@@ -38,7 +38,7 @@ def _ordered(activation: str, above: Domain) -> Row:
     def witness() -> Refuted:
         point = {TAU: sp.Rational(3, 2), M: sp.S(2)}
         gradient = found.gradient.subs(point)
-        variance_map = sp.lambdify(Q, (found.excess.subs(point) / gradient.subs(Q, 1) + Q), "mpmath")
+        variance_map = sp.lambdify(Q, (carried_out(found.excess).subs(point) / gradient.subs(Q, 1) + Q), "mpmath")
         with mpmath.workdps(60):
             q = mpmath.mpf(4)
             while abs(variance_map(q) - q) > mpmath.mpf(10) ** -55:

@@ -29,14 +29,14 @@ import sympy as sp
 from gpsym.formula import TAU, M, Q
 from proofs.logic.balls import root, rounding
 from proofs.logic.rules import combination, from_end, increasing, multiple, valley, vanishes
-from proofs.logic.statements import Domain, Proof, Statement
+from proofs.logic.statements import Domain, Proof, Statement, difference
 from proofs.logic.theorem import Row, Theorem
 from proofs.quantities import CLIPPED, UNCLIPPED, Quantities, clipped_domain, p, quantities, tail
 
 SLOPE = sp.Symbol("x", positive=True)  # V'(q*)
 ABOVE = clipped_domain(q="(1, oo)")
 B: Any = TAU + M
-D = tail(B) - tail(B).subs(Q, 1)
+D: Any = tail(B) - sp.Subs(tail(B), Q, 1)
 
 # At each sparsity tau, m, q and the slope of the fold, rounded.
 FOLDS: Mapping[str, Mapping[str, tuple[str, str, str, str]]] = {
@@ -74,11 +74,12 @@ def rows() -> tuple[Row, ...]:
 
 def _row(name: str) -> Row:
     found = quantities(name)
-    unclipped = quantities(UNCLIPPED[found.sides - 1]).excess
+    clip = difference(found.excess, quantities(UNCLIPPED[found.sides - 1]).excess)
+    small = difference(_bound(), D)
     region = {
         "N < 0, then > 0, as m grows": Statement("crossing", found.excess, ABOVE, M),
-        "D < (q - 1) b / (2 sqrt(2 pi))": Statement("positive", _bound() - D, ABOVE),
-        "N -> that without a clip as m -> oo": Statement("vanishing", found.excess - unclipped, ABOVE, M, sp.oo),
+        "D < (q - 1) b / (2 sqrt(2 pi))": Statement("positive", small, ABOVE),
+        "N -> that without a clip as m -> oo": Statement("vanishing", clip, ABOVE, M, sp.oo),
     }
     folds = {
         f"the fold at sparsity {s}": Statement("root", _equations(found, s), _place(name, s), sp.Tuple(*_UNKNOWNS))
@@ -88,8 +89,8 @@ def _row(name: str) -> Row:
     def prove() -> dict[str, Proof]:
         proofs = (
             _one_level(found),
-            _small(),
-            vanishes(ABOVE, found.excess - unclipped, M, sp.oo),
+            _small(small),
+            vanishes(ABOVE, clip, M, sp.oo),
             *(fold(name, s) for s in FOLDS[name]),
         )
         return dict(zip({**region, **folds}, proofs, strict=True))
@@ -99,39 +100,38 @@ def _row(name: str) -> Row:
 
 def _one_level(found: Quantities) -> Proof:
     at_1 = p(B).subs(Q, 1)
-    mass = from_end(ABOVE, D, Q, sp.S.One, combination(ABOVE, sp.diff(D, Q)))
+    mass = from_end(ABOVE, D, Q, sp.S.One, combination(ABOVE, sp.Derivative(D, Q)))
     e = B * D - p(B) + at_1
     growth = p(B) / (2 * Q) * (B**2 * (Q - 1) / Q + 1)
-    both = from_end(ABOVE, e, Q, sp.S.One, combination(ABOVE, sp.diff(e, Q), rest=growth))
+    both = from_end(ABOVE, e, Q, sp.S.One, combination(ABOVE, sp.Derivative(e, Q), rest=growth))
     u = 2 * M * D / at_1 - (Q - 1)
-    rising = increasing(ABOVE, u, M, combination(ABOVE, sp.diff(u, M), [(2 / at_1, mass), (2 * M / at_1, both)]))
-    return valley(ABOVE, found.excess, multiple(ABOVE, sp.diff(found.excess, M), found.sides * at_1, rising))
+    rising = increasing(ABOVE, u, M, combination(ABOVE, sp.Derivative(u, M), [(2 / at_1, mass), (2 * M / at_1, both)]))
+    return valley(ABOVE, found.excess, multiple(ABOVE, sp.Derivative(found.excess, M), found.sides * at_1, rising))
 
 
 def _bound() -> Any:
     return (Q - 1) * B / (2 * sp.sqrt(2 * sp.pi))
 
 
-def _small() -> Proof:
+def _small(small: Any) -> Proof:
     """dD/dq = b p_q(b) / (2 q), and sqrt(2 pi) p_q(b) / q = q^(-3/2) exp(-b^2 / (2 q)) < 1."""
     power, decay = Q ** sp.Rational(-3, 2), sp.exp(-(B**2) / (2 * Q))
-    below_1 = from_end(ABOVE, 1 - power, Q, sp.S.One, combination(ABOVE, sp.diff(1 - power, Q)))
+    below_1 = from_end(ABOVE, 1 - power, Q, sp.S.One, combination(ABOVE, sp.Derivative(1 - power, Q)))
     unit = B / (2 * sp.sqrt(2 * sp.pi))
     rest = unit * power * decay * (sp.exp(B**2 / (2 * Q)) - 1)
-    return from_end(
-        ABOVE, _bound() - D, Q, sp.S.One, combination(ABOVE, sp.diff(_bound() - D, Q), [(unit, below_1)], rest=rest)
-    )
+    falls = combination(ABOVE, sp.Derivative(small, Q), [(unit, below_1)], rest=rest)
+    return from_end(ABOVE, small, Q, sp.S.One, falls)
 
 
 _UNKNOWNS = (TAU, M, Q, SLOPE)
 
 
 def _equations(found: Quantities, sparsity: str) -> sp.Tuple:
-    zeros, slope, gradient = (e.subs(Q, 1) for e in (found.zeros, found.slope, found.gradient))
+    zeros, slope, gradient = (sp.Subs(e, Q, 1) for e in (found.zeros, found.slope, found.gradient))
     return sp.Tuple(
         zeros - sp.Rational(sparsity),
         found.excess,
-        sp.diff(found.excess, Q),
+        sp.Derivative(found.excess, Q),
         SLOPE * gradient - slope,
     )
 

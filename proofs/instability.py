@@ -37,8 +37,8 @@ def _row(name: str) -> Row:
     def prove() -> dict[str, Proof]:
         excess = found.excess
         convex = combination(EVERYWHERE, found.curvature)
-        steeper = from_end(ABOVE, sp.diff(excess, Q), Q, sp.S.One, convex)
-        flatter = from_end(BELOW, -sp.diff(excess, Q), Q, sp.S.One, convex)
+        steeper = from_end(ABOVE, sp.Derivative(excess, Q), Q, sp.S.One, convex)
+        flatter = from_end(BELOW, -sp.Derivative(excess, Q), Q, sp.S.One, convex)
         return {
             "V'' > 0": convex,
             "V > q above q*": from_end(ABOVE, excess, Q, sp.S.One, steeper),

@@ -11,7 +11,7 @@ from gpsym import maps, member
 from gpsym.formula import SIGMA_W2, TAU, M, Q
 from gpsym.special import density
 from gpsym.special import tail as standard_tail
-from proofs.logic.statements import Domain, domain
+from proofs.logic.statements import Domain, difference, domain
 
 __all__ = [
     "CLIPPED",
@@ -54,12 +54,17 @@ class Quantities:
     @property
     def surplus(self) -> Any:
         """G = q E phi'^2 - E phi^2, at the edge of chaos sigma_b2 / sigma_w2; chi_1 q - V = sigma_w2 (G(q) - G(q*))."""
-        return Q * self.gradient - self.second
+        return difference(Q * self.gradient, self.second)
+
+    @property
+    def lack(self) -> Any:
+        """-G = E phi^2 - q E phi'^2."""
+        return difference(self.second, Q * self.gradient)
 
     @property
     def excess(self) -> Any:
         """(V(q) - q) / sigma_w2 at the edge of chaos at q* = 1, where sigma_w2 = 1 / E phi'^2(1) and V(1) = 1."""
-        return self.second - self.second.subs(Q, 1) - (Q - 1) * self.gradient.subs(Q, 1)
+        return self.second - sp.Subs(self.second, Q, 1) - (Q - 1) * sp.Subs(self.gradient, Q, 1)
 
 
 def quantities(name: str) -> Quantities:

@@ -8,8 +8,8 @@ sigma_w2 > 0, sigma_b2 >= 0:
 1. V_alpha - q = alpha^2 (V - q): the same fixed points, in number and kind of crossing.
 2. V_alpha' = dV_alpha/dq = 1 - alpha^2 (1 - V') and V_alpha'' = alpha^2 V''.
 3. chi_1,alpha = 1 - alpha^2 (1 - chi_1): at the edge of chaos 1, for every alpha.
-4. R_alpha(1) = V_alpha / q, R_alpha'(1) = chi_1,alpha, and R_alpha'' is alpha^2 times that of the plain layer.  These
-   three determine R_alpha, and with theorem 8 the rate A_alpha = alpha^2 A: 1 - rho_l ~ (3 / (2 alpha^2 A))^2 / l^2.
+4. R_alpha(1) = V_alpha / q, R_alpha'(1) = chi_1,alpha, R_alpha' = 1 - alpha^2 (1 - R'), so R_alpha'' = alpha^2 R''.
+   These determine R_alpha, and with theorem 8 the rate A_alpha = alpha^2 A: 1 - rho_l ~ (3 / (2 alpha^2 A))^2 / l^2.
 5. The unclipped stay marginal: V_alpha' = chi_1,alpha.  The clipped stay stable: 0 < V_alpha' < chi_1,alpha, and at the
    edge of chaos this is 0 < V_alpha'(q*) < 1; nearer to 1, as V_alpha' > V' there.
 
@@ -27,9 +27,10 @@ import sympy as sp
 from gpsym import maps, member
 from gpsym.formula import ALPHA, RHO, SIGMA_B2, SIGMA_W2, Formula, M, Q
 from gpsym.layers import residual
-from proofs.logic.rules import combination, from_end, identity
-from proofs.logic.statements import Domain, Proof, Statement, domain
-from proofs.logic.theorem import Row, Theorem
+from proofs.correlation import rate, with_symbols_for_tails
+from proofs.logic.rules import combination, from_end
+from proofs.logic.statements import Domain, Proof, Statement, difference, domain, equation
+from proofs.logic.theorem import Row, Theorem, row_by_form
 from proofs.quantities import CLIPPED, FAMILY, clipped_domain, family, quantities
 
 MIXED = domain({ALPHA: "(0, 1]"})
@@ -43,36 +44,35 @@ def rows() -> tuple[Row, ...]:
 
 
 def _identities(name: str, where: Domain, parameters: str) -> Row:
-    everywhere, apart = (*where, *MIXED, *WEIGHTS), (*where, *MIXED, *WEIGHTS, *domain({RHO: "(-1, 1)"}))
-    statements = {label: Statement("zero", sp.expand(e), everywhere) for label, e in _of_one_input(name)}
-    phi = member(name)
-    bend = residual.correlation_curvature(phi).expression
-    plain = maps.correlation_curvature(phi, variances=(Q, Q)).expression
-    statements["R_alpha'' = alpha^2 R''"] = Statement("zero", sp.expand(bend - ALPHA**2 * plain), apart)
-    return Row(
-        name,
-        f"{parameters}, all alpha",
-        statements,
-        lambda: {label: identity(s.domain, s.expression) for label, s in statements.items()},
-    )
+    everywhere = (*where, *MIXED, *WEIGHTS)
+    statements = {label: equation(everywhere, *sides) for label, sides in _of_one_input(name)}
+    statements["R_alpha' = 1 - alpha^2 (1 - R')"] = _of_two_inputs(name, everywhere)
+    return row_by_form(name, f"{parameters}, all alpha", statements)
 
 
-def _of_one_input(name: str) -> Iterator[tuple[str, Any]]:
-    """Differences that are 0."""
+def _of_one_input(name: str) -> Iterator[tuple[str, tuple[Any, Any]]]:
+    """Labels, and the two sides that are equal."""
     phi, found = member(name), quantities(name)
-    v, slope, chi = (_expression(f(phi)) for f in (residual.variance_map, residual.slope, residual.chi_1))
-    yield "V_alpha - q = alpha^2 (V - q)", v - Q - ALPHA**2 * (SIGMA_W2 * found.second + SIGMA_B2 - Q)
-    yield "dV_alpha/dq = V_alpha'", sp.diff(v, Q) - slope
-    yield "V_alpha' = 1 - alpha^2 (1 - V')", slope - 1 + ALPHA**2 * (1 - SIGMA_W2 * found.slope)
-    yield "dV_alpha'/dq = alpha^2 V''", sp.diff(slope, Q) - ALPHA**2 * SIGMA_W2 * found.curvature
-    yield "chi_1,alpha = 1 - alpha^2 (1 - chi_1)", chi - 1 + ALPHA**2 * (1 - SIGMA_W2 * found.gradient)
-    yield "chi_1,alpha = 1 at the edge of chaos", chi.subs(SIGMA_W2, 1 / found.gradient) - 1
-    yield "R_alpha(1) = V_alpha / q", Q * _at_one(residual.correlation_map(phi)) - v
-    yield "R_alpha'(1) = chi_1,alpha", _at_one(residual.correlation_slope(phi)) - chi
-    rate, plain = residual.correlation_rate(phi).expression, maps.correlation_rate(phi).expression
-    yield "A_alpha = alpha^2 A", rate - ALPHA**2 * plain
+    v, slope, chi = (_expression(formula(phi)) for formula in (residual.variance_map, residual.slope, residual.chi_1))
+    chi_1 = 1 - ALPHA**2 * (1 - SIGMA_W2 * found.gradient)
+    yield "V_alpha - q = alpha^2 (V - q)", (v - Q, ALPHA**2 * (SIGMA_W2 * found.second + SIGMA_B2 - Q))
+    yield "dV_alpha/dq = V_alpha'", (sp.Derivative(v, Q), slope)
+    yield "V_alpha' = 1 - alpha^2 (1 - V')", (slope, 1 - ALPHA**2 * (1 - SIGMA_W2 * sp.Derivative(found.second, Q)))
+    yield "d^2V_alpha/dq^2 = alpha^2 V''", (sp.Derivative(v, (Q, 2)), ALPHA**2 * SIGMA_W2 * found.curvature)
+    yield "chi_1,alpha = 1 - alpha^2 (1 - chi_1)", (chi, chi_1)
+    yield "R_alpha(1) = V_alpha / q", (Q * _at_one(residual.correlation_map(phi)), v)
+    yield "R_alpha'(1) = chi_1,alpha", (_at_one(residual.correlation_slope(phi)), chi_1)
+    yield "A_alpha = alpha^2 A", (_expression(residual.correlation_rate(phi)), ALPHA**2 * rate(phi))
     if name not in CLIPPED:
-        yield "V_alpha' = chi_1,alpha", slope - chi
+        yield "dV_alpha/dq = chi_1,alpha", (sp.Derivative(v, Q), chi)
+
+
+def _of_two_inputs(name: str, everywhere: Domain) -> Statement:
+    phi = member(name)
+    mixed, plain = residual.correlation_slope(phi), maps.correlation_slope(phi, variances=(Q, Q))
+    named, tails = with_symbols_for_tails(_expression(mixed), _expression(plain))
+    where = (*everywhere, *domain({RHO: "(-1, 1)", **dict.fromkeys(tails, "(-oo, oo)")}))
+    return equation(where, named[0], 1 - ALPHA**2 * (1 - named[1]))
 
 
 def _expression(formula: Formula) -> Any:
@@ -91,19 +91,19 @@ def _stability(name: str) -> Row:
     slope = SKIP * found.gradient + ALPHA**2 * found.slope
     statements = {
         "V_alpha'(q*) > 0": Statement("positive", slope, where),
-        "V_alpha'(q*) < 1": Statement("positive", found.gradient - slope, where),
-        "V_alpha'(q*) > V'(q*) for alpha < 1": Statement("positive", slope - found.slope, _below_one(where)),
+        "V_alpha'(q*) < 1": Statement("positive", difference(found.gradient, slope), where),
+        "V_alpha'(q*) > V'(q*) for alpha < 1": Statement("positive", difference(slope, found.slope), _below_one(where)),
     }
 
     def prove() -> dict[str, Proof]:
         plain = clipped_domain()
-        rising = combination(plain, sp.diff(found.slope, M))
+        rising = combination(plain, sp.Derivative(found.slope, M))
         steep = from_end(plain, found.slope, M, sp.S.Zero, rising)
-        below = combination(plain, found.gradient - found.slope)
+        below = combination(plain, difference(found.gradient, found.slope))
         proofs = (
             combination(where, slope, ((sp.S.One, steep), (SKIP, below)), rest=sp.S.Zero),
-            combination(where, found.gradient - slope, ((ALPHA**2, below),), rest=sp.S.Zero),
-            combination(_below_one(where), slope - found.slope, ((SKIP, below),), rest=sp.S.Zero),
+            combination(where, difference(found.gradient, slope), ((ALPHA**2, below),), rest=sp.S.Zero),
+            combination(_below_one(where), difference(slope, found.slope), ((SKIP, below),), rest=sp.S.Zero),
         )
         return dict(zip(statements, proofs, strict=True))
 

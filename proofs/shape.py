@@ -25,7 +25,7 @@ import sympy as sp
 from gpsym.formula import TAU, M, Q
 from proofs.existence import growth
 from proofs.logic.rules import combination, from_end, increasing, instance, multiple, valley
-from proofs.logic.statements import Proof, Statement, domain
+from proofs.logic.statements import Proof, Statement, difference, domain
 from proofs.logic.theorem import Row, Theorem
 from proofs.quantities import CLIPPED, Quantities, clipped_domain, quantities
 
@@ -45,29 +45,35 @@ def rows() -> tuple[Row, ...]:
 
 def _row(name: str) -> Row:
     found = quantities(name)
-    map_at_edge = found.excess + Q * found.gradient.subs(Q, 1)  # V / sigma_w2, q* = 1
-    bend = found.curvature.subs(Q, 1 / W)
+    map_at_edge = found.excess + Q * sp.Subs(found.gradient, Q, 1)  # V / sigma_w2, q* = 1
+    chaotic = difference(Q * found.gradient, map_at_edge)
+    falls_first = -sp.Subs(sp.Derivative(_f(), W), W, 0)
+    concave = -sp.Subs(found.curvature, TAU, 0)
     statements = {
-        "V''(1/w) < 0, then > 0, as w grows": Statement("crossing", bend, EVERYWHERE, W),
-        "f falls at w = 0": Statement("positive", -sp.diff(_f(), W).subs(W, 0), SIDES),
-        "f > 0 at some w": Statement("positive", _f().subs(W, _far()), SIDES),
-        "V'' < 0 for tau = 0": Statement("positive", -found.curvature.subs(TAU, 0), AT_ZERO),
+        "V''(1/w) < 0, then > 0, as w grows": Statement("crossing", _bend(found), EVERYWHERE, W),
+        "f falls at w = 0": Statement("positive", falls_first, SIDES),
+        "f > 0 at some w": Statement("positive", sp.Subs(_f(), W, _far()), SIDES),
+        "V'' < 0 for tau = 0": Statement("positive", concave, AT_ZERO),
         "V > q below q*": Statement("positive", found.excess / Q, BELOW),
-        "q chi_1 > V above q*": Statement("positive", Q * found.gradient - map_at_edge, ABOVE),
+        "q chi_1 > V above q*": Statement("positive", chaotic, ABOVE),
     }
 
     def prove() -> dict[str, Proof]:
         proofs = (
             _one_inflection(found),
-            combination(SIDES, -sp.diff(_f(), W).subs(W, 0), rest=M * (3 * TAU * M / 2 + M**2)),
+            combination(SIDES, falls_first, rest=M * (3 * TAU * M / 2 + M**2)),
             _rises_at_last(),
-            combination(AT_ZERO, -found.curvature.subs(TAU, 0)),
-            _lowest(found, map_at_edge),
-            from_end(ABOVE, Q * found.gradient - map_at_edge, Q, sp.S.One, growth(name, ABOVE)),
+            combination(AT_ZERO, concave),
+            _lowest(found),
+            from_end(ABOVE, chaotic, Q, sp.S.One, growth(name, ABOVE)),
         )
         return dict(zip(statements, proofs, strict=True))
 
     return Row(name, "q, m > 0, tau > 0 (tau >= 0 in 2, 3)", statements, prove)
+
+
+def _bend(found: Quantities) -> Any:
+    return sp.Subs(found.curvature, Q, 1 / W)
 
 
 def _f() -> Any:
@@ -82,16 +88,16 @@ def _far() -> Any:
 
 def _one_inflection(found: Quantities) -> Proof:
     f = _f()
-    convex = combination(EVERYWHERE, sp.diff(f, W, 2))
-    crossing = valley(EVERYWHERE, f, increasing(EVERYWHERE, sp.diff(f, W), W, convex))
+    convex = combination(EVERYWHERE, sp.Derivative(f, (W, 2)))
+    crossing = valley(EVERYWHERE, f, increasing(EVERYWHERE, sp.Derivative(f, W), W, convex))
     factor = found.sides * W ** sp.Rational(3, 2) * sp.exp(-((TAU + M) ** 2) * W / 2) / sp.sqrt(8 * sp.pi)
-    return multiple(EVERYWHERE, found.curvature.subs(Q, 1 / W), factor, crossing)
+    return multiple(EVERYWHERE, _bend(found), factor, crossing)
 
 
 def _rises_at_last() -> Proof:
     c = M * (2 * TAU + M) / 2
     beyond = instance(exponential(3), SIDES, {Y: c * _far()})
-    return combination(SIDES, _f().subs(W, _far()), [(TAU, beyond)], rest=TAU * c * _far())
+    return combination(SIDES, sp.Subs(_f(), W, _far()), [(TAU, beyond)], rest=TAU * c * _far())
 
 
 def exponential(terms: int) -> Proof:
@@ -104,12 +110,12 @@ def exponential(terms: int) -> Proof:
     return proof
 
 
-def _lowest(found: Quantities, map_at_edge: Any) -> Proof:
+def _lowest(found: Quantities) -> Proof:
     """V / q - 1, over sigma_w2, falls to 0 at q = 1: its slope is (q V' - V) / q^2."""
-    surplus = found.surplus
-    beyond = from_end(BELOW, surplus.subs(Q, 1) - surplus, Q, sp.S.One, growth(CLIPPED[found.sides - 1], BELOW))
-    clipped = combination(BELOW, found.gradient - found.slope)
-    falls = combination(BELOW, -sp.diff(found.excess / Q, Q), [(1 / Q**2, beyond), (1 / Q, clipped)])
+    more = difference(sp.Subs(found.surplus, Q, 1), found.surplus)
+    beyond = from_end(BELOW, more, Q, sp.S.One, growth(CLIPPED[found.sides - 1], BELOW))
+    clipped = combination(BELOW, difference(found.gradient, found.slope))
+    falls = combination(BELOW, -sp.Derivative(found.excess / Q, Q), [(1 / Q**2, beyond), (1 / Q, clipped)])
     return from_end(BELOW, found.excess / Q, Q, sp.S.One, falls)
 
 

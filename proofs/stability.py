@@ -10,11 +10,13 @@ extends to m = 0, where it is 0, and its derivative in m is a product of positiv
 
 from __future__ import annotations
 
+from typing import Any
+
 import sympy as sp
 
 from gpsym.formula import TAU, M
 from proofs.logic.rules import combination, from_end, identity
-from proofs.logic.statements import Proof, Statement
+from proofs.logic.statements import Proof, Statement, difference, equation
 from proofs.logic.theorem import Row, Theorem
 from proofs.quantities import CLIPPED, clipped_domain, p, quantities, tail
 
@@ -28,19 +30,21 @@ def rows() -> tuple[Row, ...]:
 
 def _row(name: str) -> Row:
     found, b = quantities(name), TAU + M
-    clip = found.slope * (tail(TAU) - tail(b)) - found.gradient * (tail(TAU) - tail(b) - M * p(b))
+    between: Any = tail(TAU) - tail(b)
+    below = difference(found.gradient, found.slope)
+    ratio = equation(WHERE, found.slope * between, found.gradient * (between - M * p(b)))
     statements = {
         "V' > 0": Statement("positive", found.slope, WHERE),
-        "V' < chi_1": Statement("positive", found.gradient - found.slope, WHERE),
-        "V' / chi_1 = 1 - m p(b) / (Q(tau) - Q(b))": Statement("zero", clip, WHERE),
+        "V' < chi_1": Statement("positive", below, WHERE),
+        "V' / chi_1 = 1 - m p(b) / (Q(tau) - Q(b))": ratio,
     }
 
     def prove() -> dict[str, Proof]:
-        rising = combination(WHERE, sp.diff(found.slope, M))
+        rising = combination(WHERE, sp.Derivative(found.slope, M))
         proofs = (
             from_end(WHERE, found.slope, M, sp.S.Zero, rising),
-            combination(WHERE, found.gradient - found.slope),
-            identity(WHERE, clip),
+            combination(WHERE, below),
+            identity(WHERE, *ratio.expression.args),
         )
         return dict(zip(statements, proofs, strict=True))
 

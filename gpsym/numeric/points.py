@@ -115,7 +115,7 @@ class _Balls:
 
 
 _SMOOTH: dict[Any, Callable[..., arb]] = {
-    sp.Abs: abs,
+    sp.Abs: arb.__abs__,
     sp.Min: lambda *terms: reduce(arb.min, terms),
     sp.log: arb.log,
     sp.sin: arb.sin,

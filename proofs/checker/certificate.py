@@ -12,7 +12,8 @@ from proofs.checker.budget import allowance
 from proofs.checker.domains import domain
 from proofs.checker.rules import RULES
 from proofs.checker.steps import Statement, Step
-from proofs.checker.trees import Rejected
+from proofs.checker.trees import Rejected, symbols
+from proofs.checker.written import carried_out, require_content
 
 __all__ = ["FORMAT", "MOST_BYTES", "check", "claims", "digest", "read"]
 
@@ -20,14 +21,14 @@ FORMAT = "2"  # of certificates: their keys, the grammar of their texts, the rul
 
 _KEYS = frozenset({"theorem", "words", "versions", "digest", "proofs", "nodes"})
 _PROOF_KEYS = frozenset({"activation", "domain", "claims"})
-_NODE_KEYS = frozenset({"claim", "expression", "domain", "rule", "premises", "data"})
-_STATEMENT_KEYS = ("claim", "expression", "domain", "variable", "end")
+_NODE_KEYS = frozenset({"claim", "domain", "rule", "premises", "data"})
+_STATEMENT_KEYS = ("claim", "left", "right", "expression", "domain", "variable", "end")
 _CLAIM_KEYS: Mapping[str, tuple[frozenset[str], ...]] = {
-    "zero": (frozenset(),),
-    "positive": (frozenset(),),
-    "crossing": (frozenset({"variable"}),),
-    "vanishing": (frozenset({"variable", "end"}),),
-    "root": (frozenset({"variable"}),),
+    "equal": (frozenset({"left", "right"}),),
+    "positive": (frozenset({"expression"}),),
+    "crossing": (frozenset({"expression", "variable"}),),
+    "vanishing": (frozenset({"expression", "variable", "end"}),),
+    "root": (frozenset({"expression", "variable"}),),
 }
 _VERSIONS = frozenset({"certificate", "gpsym", "sympy", "python-flint"})
 MOST_BYTES = 2**22  # of a certificate; the longest has 70,000
@@ -104,7 +105,12 @@ def _check(certificate: Mapping[str, Any]) -> None:
             raise Rejected(f"node {place} ({parse.quoted(rule)}): {error}") from error
         except (RecursionError, OverflowError, MemoryError) as error:
             raise Rejected(f"node {place} ({parse.quoted(rule)}): too large: {type(error).__name__}") from error
-    _require_used(nodes, _claimed(certificate, len(nodes)))
+    claimed = _claimed(certificate, len(nodes))
+    for place in claimed:
+        about = proved[place].expression
+        if about is not None and not symbols(about):
+            raise Rejected(f"node {place} is claimed, and says nothing: it is about a number")
+    _require_used(nodes, claimed)
 
 
 def _proved(node: object, before: Sequence[Statement]) -> Statement:
@@ -133,18 +139,22 @@ def _statement(node: Mapping[str, Any]) -> Statement:
         raise Rejected(f"need one of the claims {', '.join(_CLAIM_KEYS)}, got {parse.quoted(claim)}")
     _require_keys(node, "a node", *(_NODE_KEYS | more for more in _CLAIM_KEYS[claim]))
     intervals = domain(node["domain"])
+    if claim == "equal":
+        left, right = parse.written(node["left"]), parse.written(node["right"])
+        require_content(left, right)
+        return Statement(claim, intervals, sides=(carried_out(left, intervals), carried_out(right, intervals)))
     if claim == "root":
         return Statement(
             claim,
             intervals,
-            equations=parse.equations(node["expression"]),
+            equations=tuple(carried_out(tree, intervals) for tree in parse.equations(node["expression"])),
             unknowns=parse.names(node["variable"]),
         )
     variable = parse.name(node["variable"]) if "variable" in node else None
     if variable is not None and variable not in intervals:
         raise Rejected(f"{variable} has no interval")
     end = parse.expression(node["end"]) if node.get("end", "oo") != "oo" else None
-    return Statement(claim, intervals, parse.expression(node["expression"]), variable, end)
+    return Statement(claim, intervals, carried_out(parse.written(node["expression"]), intervals), variable, end)
 
 
 def _claimed(certificate: Mapping[str, Any], count: int) -> list[int]:

@@ -117,6 +117,8 @@ class Normal:
         if not argument:
             return constant(Fraction(1))
         negative = minus_polynomial({}, argument)
+        if sum(argument.values()) < 0:  # so that the arguments of tails are those that grow
+            return total([constant(Fraction(2)), minus_polynomial({}, self._erfc(negative))])
         for known in self._arguments:
             spend(len(known) + len(argument))
             if known == argument or vanishes(minus_polynomial(known, argument)):

@@ -8,9 +8,24 @@ from collections.abc import Mapping
 from fractions import Fraction
 
 from proofs.checker.budget import spend
-from proofs.checker.trees import ONE, PI, Rejected, Tree, add, call, minus, multiply, number, power, symbol
+from proofs.checker.trees import (
+    ONE,
+    PI,
+    Rejected,
+    Tree,
+    add,
+    call,
+    minus,
+    multiply,
+    number,
+    parts,
+    power,
+    symbol,
+    to_derive,
+    to_put_in,
+)
 
-__all__ = ["NAMES", "equations", "expression", "fraction", "name", "names", "quoted"]
+__all__ = ["NAMES", "equations", "expression", "fraction", "name", "names", "quoted", "written"]
 
 _MOST_CHARACTERS = 50_000  # of a text; the longest of a proof so far has 5,000
 _MOST_NESTING = 40  # of operations in each other; those of proofs have 10
@@ -19,9 +34,10 @@ _CHARACTERS = re.compile(r"[A-Za-z0-9_+\-*/(), ]+")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _CHAINS = (ast.Add | ast.Sub, ast.Mult | ast.Div)
 _MOST_EXPONENT = 64  # of a power; above, expansions are hopeless
+_MOST_DERIVATIVES = 4  # of one expression; the proofs take two
 
 FUNCTIONS = frozenset({"exp", "erfc", "erf", "sqrt"})
-NAMES = FUNCTIONS | {"pi", "E", "I", "oo", "zoo", "nan", "value"}  # not to be had as symbols
+NAMES = FUNCTIONS | {"Derivative", "Subs", "pi", "E", "I", "oo", "zoo", "nan", "value"}  # not to be had as symbols
 
 
 def expression(text: object) -> Tree:
@@ -30,11 +46,23 @@ def expression(text: object) -> Tree:
     erf(x) is read as 1 - erfc(x), and E as exp(1).  Exponents are rational numbers.
     Raises Rejected for anything else.
     """
+    tree = written(text)
+    if any(part.kind in ("derivative", "at") for part in parts(tree)):
+        raise Rejected(f"need an expression without Derivative and Subs, got {quoted(text)}")
+    return tree
+
+
+def written(text: object) -> Tree:
+    """The tree of a text in which derivatives and values at points may stand too, to be carried out.
+
+    Derivative(e, x), Derivative(e, (x, 2)) and Derivative(e, x, y) are derivatives of e; Subs(e, x, v) is e with v
+    for x, and Subs(e, (x, y), (v, w)) with both at once.
+    """
     return _guarded(text, _tree)
 
 
 def equations(text: object) -> tuple[Tree, ...]:
-    """The trees of a text of a tuple."""
+    """The trees, as of `written`, of a text of a tuple."""
 
     def trees(node: ast.expr) -> tuple[Tree, ...]:
         return tuple(_tree(element) for element in _elements(node))
@@ -116,9 +144,35 @@ def _tree(node: ast.expr) -> Tree:
             return _folded(multiply(*_chain(node, ast.Mult, ast.Div, lambda tree: power(tree, -1))))
         case ast.BinOp(left=base, op=ast.Pow(), right=exponent):
             return _folded(power(_tree(base), _exponent(exponent)))
+        case ast.Call(func=ast.Name(id="Derivative"), args=[body, _, *_] as arguments, keywords=[]):
+            along = tuple(sorted(name for argument in arguments[1:] for name in _along(argument)))
+            return to_derive(_tree(body), along)
+        case ast.Call(func=ast.Name(id="Subs"), args=[body, places, values], keywords=[]):
+            return _put_in(_tree(body), _one_or_more(places), _one_or_more(values))
         case ast.Call(func=ast.Name(id=function), args=[argument], keywords=[]) if function in FUNCTIONS:
             return _call(function, _tree(argument))
     raise Rejected(f"need numbers, names, + - * / **, exp, erfc, erf, sqrt and pi, got {quoted(ast.unparse(node))}")
+
+
+def _along(node: ast.expr) -> tuple[str, ...]:
+    """The name of x for x, and n times for (x, n)."""
+    match node:
+        case ast.Tuple(elts=[place, ast.Constant(value=int() as order)]) if 1 <= order <= _MOST_DERIVATIVES:
+            return (name(ast.unparse(place)),) * order
+        case ast.Tuple():
+            raise Rejected(f"need (x, n), n from 1 to {_MOST_DERIVATIVES}, got {quoted(ast.unparse(node))}")
+    return (name(ast.unparse(node)),)
+
+
+def _put_in(body: Tree, places: list[ast.expr], values: list[ast.expr]) -> Tree:
+    found = tuple(name(ast.unparse(place)) for place in places)
+    if len(set(found)) != len(found) or len(found) != len(values):
+        raise Rejected(f"need one value for each of {', '.join(found)}, got {len(values)}")
+    return to_put_in(body, found, tuple(map(_tree, values)))
+
+
+def _one_or_more(node: ast.expr) -> list[ast.expr]:
+    return _elements(node) if isinstance(node, ast.Tuple) else [node]
 
 
 def _chain(node: ast.expr, first: type, second: type, inverse) -> list[Tree]:

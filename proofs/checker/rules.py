@@ -17,7 +17,7 @@ from proofs.checker.boxes import require_positive_on_boxes
 from proofs.checker.domains import same_end
 from proofs.checker.limits import require_vanishing
 from proofs.checker.roots import require_one_root
-from proofs.checker.signs import signs
+from proofs.checker.signs import require_defined, signs
 from proofs.checker.steps import (
     Step,
     defined_tree,
@@ -49,9 +49,11 @@ class Rule:
 
 
 def _identity(step: Step) -> None:
-    """expression = 0, by its normal form."""
-    require_expression_defined(step)
-    require_zero(step.expression, step.domain)
+    """Both sides are equal, by the normal form of their difference."""
+    left, right = step.statement.sides
+    for side in (left, right):
+        require_defined(side, step.domain)
+    require_zero(minus(left, right), step.domain)
 
 
 def _combination(step: Step) -> None:
@@ -178,9 +180,9 @@ def _rule(check: Callable[[Step], None], claims: str, premises: tuple[int, ...] 
 
 
 RULES: Mapping[str, Rule] = {
-    "identity": _rule(_identity, "zero", (0,)),
+    "identity": _rule(_identity, "equal", (0,)),
     "combination": _rule(_combination, "positive", None, "rest coefficients"),
-    "instance": _rule(_instance, "zero positive", (1,), "values"),
+    "instance": _rule(_instance, "positive", (1,), "values"),
     "vanishes": _rule(_vanishes, "vanishing", (0,)),
     "from_end": _rule(_from_end, "positive", (1, 2), "variable end limit"),
     "increasing": _rule(_increasing, "crossing", (1,)),

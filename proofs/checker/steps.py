@@ -34,7 +34,7 @@ __all__ = [
 class Statement:
     """What is claimed of the expression for all values of the symbols in the domain.
 
-    zero       it is 0.
+    equal      the two `sides` are equal.
     positive   it is > 0.
     crossing   along `variable` there is a place, which may be an end, such that it is < 0 before and > 0 beyond.
     vanishing  it tends to 0 as `variable` tends to `end`, 0 from above or oo (None).
@@ -48,6 +48,7 @@ class Statement:
     end: Tree | None = None
     equations: tuple[Tree, ...] = ()
     unknowns: tuple[str, ...] = ()
+    sides: tuple[Tree, ...] = ()
 
 
 @final

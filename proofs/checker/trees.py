@@ -1,4 +1,7 @@
-"""Expressions as trees that nothing simplifies: numbers, pi, symbols, sums, products, rational powers, exp and erfc."""
+"""Expressions as trees that nothing simplifies: numbers, pi, symbols, sums, products, rational powers, exp and erfc.
+
+A tree of a text may also hold derivatives and values at points, which `written` carries out.
+"""
 
 from __future__ import annotations
 
@@ -25,10 +28,13 @@ __all__ = [
     "number",
     "parts",
     "power",
+    "rebuilt",
     "substitute",
     "symbol",
     "symbols",
     "text",
+    "to_derive",
+    "to_put_in",
 ]
 
 
@@ -37,8 +43,9 @@ __all__ = [
 class Tree:
     """One operation on trees.
 
-    kind   number, pi, symbol, sum, product, power, exp or erfc.
-    value  the number, the symbol's name, or the power's exponent.
+    kind   number, pi, symbol, sum, product, power, exp or erfc; derivative or at, which are to be carried out.
+    value  the number, the symbol's name, or the power's exponent; the names of those along which a derivative is
+           taken, or for which the parts after the first are put in.
     Equal trees are one object, so that a tree is compared and hashed by its identity.
     """
 
@@ -82,6 +89,21 @@ def call(function: str, argument: Tree) -> Tree:
     return _tree(function, None, (argument,))
 
 
+def to_derive(tree: Tree, names: tuple[str, ...]) -> Tree:
+    """The derivative along the symbols of these names, one after the other, to be carried out."""
+    return _tree("derivative", names, (tree,))
+
+
+def to_put_in(tree: Tree, names: tuple[str, ...], values: tuple[Tree, ...]) -> Tree:
+    """The tree with these values for the symbols of these names, all at once, to be carried out."""
+    return _tree("at", names, (tree, *values))
+
+
+def rebuilt(tree: Tree, inner: tuple[Tree, ...]) -> Tree:
+    """The operation of a tree on other parts."""
+    return _tree(tree.kind, tree.value, inner)
+
+
 def minus(left: Tree, right: Tree) -> Tree:
     """left - right."""
     return add(left, multiply(number(-1), right))
@@ -115,7 +137,7 @@ def substitute(tree: Tree, values: Mapping[str, Tree]) -> Tree:
     def new(part: Tree) -> Tree:
         if part.kind == "symbol":
             return values.get(part.value, part)
-        return _tree(part.kind, part.value, tuple(old(child) for child in part.parts)) if part.parts else part
+        return rebuilt(part, tuple(old(child) for child in part.parts)) if part.parts else part
 
     old = _remembered(new)
     return old(tree)
@@ -181,4 +203,8 @@ def _text(tree: Tree, depth: int) -> str:
             return f"{inner[0]}**({tree.value})"
         case "exp" | "erfc":
             return f"{tree.kind}({inner[0]})"
+        case "derivative":
+            return f"Derivative({inner[0]}, {', '.join(tree.value)})"
+        case "at":
+            return f"Subs({inner[0]}, ({', '.join(tree.value)}), ({', '.join(inner[1:])}))"
     return tree.kind if tree.value is None else str(tree.value)

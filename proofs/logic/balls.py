@@ -12,7 +12,7 @@ from flint import arb, arb_mat, ctx, fmpq
 
 from gpsym.numeric.balls import image
 from proofs.logic.signs import elementary
-from proofs.logic.statements import Domain, Open, Proof, Statement
+from proofs.logic.statements import Domain, Open, Proof, Statement, carried_out
 
 __all__ = ["on_boxes", "root", "rounding"]
 
@@ -28,7 +28,7 @@ def on_boxes(domain: Domain, expression: Any) -> Proof:
     """
     _require_boxes(domain, expression)
     with ctx.workprec(_BITS):
-        boxes = list(_positive_boxes(domain, expression))
+        boxes = list(_positive_boxes(domain, carried_out(expression)))
     return Proof(Statement("positive", expression, domain), "on_boxes", (), {"boxes": boxes})
 
 
@@ -67,7 +67,7 @@ def root(domain: Domain, equations: Any, unknowns: Sequence[sp.Symbol]) -> Proof
         raise Open(f"need one equation for each unknown of the box, got {len(equations)} for {unknowns}")
     try:
         with ctx.workprec(_BITS):
-            inside = _krawczyk(domain, equations, unknowns)
+            inside = _krawczyk(domain, list(map(carried_out, equations)), unknowns)
     except ZeroDivisionError:  # the Jacobian is singular
         inside = False
     if not inside:
@@ -90,7 +90,7 @@ def _require_boxes(domain: Domain, *expressions: Any) -> None:
         if side.left_open or side.right_open or not (side.start.is_Rational and side.end.is_Rational):
             raise Open(f"need a closed interval with rational ends for {symbol}, got {side}")
     for expression in expressions:
-        if not elementary(expression, domain):
+        if not elementary(carried_out(expression), domain):
             raise Open(f"that {expression} is smooth wherever it is defined was not seen")
 
 

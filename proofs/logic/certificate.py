@@ -16,14 +16,20 @@ __all__ = ["certificate", "claims", "nodes", "statement_text"]
 
 
 def statement_text(statement: Statement) -> dict[str, Any]:
-    """A statement with every expression as text."""
+    """A statement with every expression as text; of an equation both sides."""
     return {
         "claim": statement.claim,
-        "expression": _text(statement.expression),
+        **_expression_text(statement),
         "domain": _domain_text(statement.domain),
         **({} if statement.variable is None else {"variable": _text(statement.variable)}),
         **({} if statement.end is None else {"end": _text(statement.end)}),
     }
+
+
+def _expression_text(statement: Statement) -> dict[str, str]:
+    if statement.claim != "equal":
+        return {"expression": _text(statement.expression)}
+    return {"left": _text(statement.expression.lhs), "right": _text(statement.expression.rhs)}
 
 
 def claims(theorem: Theorem) -> dict[str, Any]:

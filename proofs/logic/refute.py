@@ -36,20 +36,21 @@ class Refuted:
 
 
 def refute(statement: Statement) -> Refuted | None:
-    """A point at which an expression said to be 0 is not, or one said to be > 0 is < 0; None if none is seen.
+    """A point at which two sides said to be equal are not, or what is said to be > 0 is < 0; None if none is seen.
 
     The points are rational: in each interval powers of two from a finite end, or eighths of it.  Signs are Arb's;
     then mpmath, at 50 digits, must see the same.
     """
-    if statement.claim not in ("zero", "positive"):
+    if statement.claim not in ("equal", "positive"):
         return None
+    expression = statement.carried_out
     symbols = [symbol for symbol, _ in statement.domain]
     for numbers in product(*(_points(interval) for _, interval in statement.domain)):
         point = dict(zip(symbols, numbers, strict=True))
         with ctx.workdps(_DIGITS + 20):
-            ball = image(statement.expression, {s: arb(fmpq(int(n.p), int(n.q))) for s, n in point.items()})
-        if ball < 0 or (statement.claim == "zero" and ball > 0):
-            value = confirmed(statement.expression, point)
+            ball = image(expression, {s: arb(fmpq(int(n.p), int(n.q))) for s, n in point.items()})
+        if ball < 0 or (statement.claim == "equal" and ball > 0):
+            value = confirmed(expression, point)
             if abs(value) > mpmath.mpf(10) ** -_DIGITS and (value < 0) == (ball < 0):
                 return Refuted({s.name: str(n) for s, n in point.items()}, str(mpmath.nstr(value, 15)))
     return None

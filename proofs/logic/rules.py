@@ -16,7 +16,7 @@ import sympy as sp
 
 from gpsym.equality import Equal, equal, normal_form
 from proofs.logic.signs import NOT_NEGATIVE, NOT_POSITIVE, defined, direction, sign
-from proofs.logic.statements import Claim, Domain, Open, Proof, Statement
+from proofs.logic.statements import Claim, Domain, Open, Proof, Statement, carried_out, equation
 
 __all__ = [
     "combination",
@@ -32,10 +32,16 @@ __all__ = [
 ]
 
 
-def identity(domain: Domain, expression: Any) -> Proof:
-    """expression = 0, by its normal form."""
-    _require_zero(expression, domain)
-    return _proof(Statement("zero", expression, domain), "identity")
+def identity(domain: Domain, left: Any, right: Any) -> Proof:
+    """left = right, by the normal form of their difference.
+
+    Each side is as it was derived.  Two sides that SymPy takes for the same before anything is carried out, and
+    sides without symbols, say nothing, and are refused.
+    """
+    statement = equation(domain, left, right)
+    _require_content(statement.expression)
+    _require_zero(statement.carried_out, domain)
+    return _proof(statement, "identity")
 
 
 def combination(
@@ -48,7 +54,7 @@ def combination(
 
     rest  by default what is left, factored.
     """
-    left = expression - sp.Add(*(c * premise.expression for c, premise in terms))
+    left = carried_out(expression) - sp.Add(*(c * premise.expression for c, premise in terms))
     shown = sp.factor(normal_form(left, direction(domain))) if rest is None else rest
     _require_zero(left - shown, domain)
     for _, premise in terms:
@@ -66,14 +72,14 @@ def combination(
 
 def instance(lemma: Proof, domain: Domain, values: Mapping[sp.Symbol, Any]) -> Proof:
     """A proved statement with expressions of the new domain for its symbols, which lie in their intervals."""
-    if lemma.statement.claim not in ("zero", "positive"):
+    if lemma.statement.claim != "positive":
         raise Open(f"an instance of a statement of {lemma.statement.claim} is not defined")
     if unknown := values.keys() - dict(lemma.statement.domain).keys():
         raise Open(f"{', '.join(map(str, unknown))} is no symbol of the lemma")
     for symbol, interval in lemma.statement.domain:
         _require_inside(_defined(values.get(symbol, symbol), domain), interval, domain)
     expression = lemma.expression.subs(dict(values), simultaneous=True)
-    return _proof(Statement(lemma.statement.claim, expression, domain), "instance", (lemma,), {"values": dict(values)})
+    return _proof(Statement("positive", expression, domain), "instance", (lemma,), {"values": dict(values)})
 
 
 def vanishes(domain: Domain, expression: Any, variable: sp.Symbol, end: Any) -> Proof:
@@ -88,7 +94,7 @@ def vanishes(domain: Domain, expression: Any, variable: sp.Symbol, end: Any) -> 
     interval = _interval(domain, variable)
     if (interval.end if end == sp.oo else interval.start) != end or end in interval:
         raise Open(f"{end} is no open end of {interval}")
-    _require_vanishing(domain, expression, variable, end)
+    _require_vanishing(domain, carried_out(expression), variable, end)
     return _proof(Statement("vanishing", expression, domain, variable, end), "vanishes")
 
 
@@ -111,7 +117,7 @@ def from_end(
     if end not in (interval.start, interval.end):
         raise Open(f"{end} is no end of {interval}")
     _require_premise(slope, "positive", domain)
-    _require_zero(away * sp.diff(expression, variable) - slope.expression, domain)
+    _require_zero(away * sp.diff(carried_out(expression), variable) - slope.expression, domain)
     premises, data = _boundary(domain, expression, variable, end, boundary, NOT_NEGATIVE)
     return _proof(
         Statement("positive", expression, domain), "from_end", (slope, *premises), {"variable": variable, **data}
@@ -122,14 +128,14 @@ def increasing(domain: Domain, expression: Any, variable: sp.Symbol, slope: Proo
     """expression crosses from - to + along x, because its derivative is > 0."""
     _interval(domain, variable)
     _require_premise(slope, "positive", domain)
-    _require_zero(sp.diff(expression, variable) - slope.expression, domain)
+    _require_zero(sp.diff(carried_out(expression), variable) - slope.expression, domain)
     return _proof(Statement("crossing", expression, domain, variable), "increasing", (slope,))
 
 
 def multiple(domain: Domain, expression: Any, factor: Any, premise: Proof) -> Proof:
     """expression = factor * e crosses from - to + along x, because e does and factor > 0."""
     _require_crossing(premise, domain)
-    _require_zero(expression - factor * premise.expression, domain)
+    _require_zero(carried_out(expression) - factor * premise.expression, domain)
     _require_positive(_defined(factor, domain), domain)
     statement = Statement("crossing", expression, domain, premise.statement.variable)
     return _proof(statement, "multiple", (premise,), {"factor": factor})
@@ -141,7 +147,7 @@ def valley(domain: Domain, expression: Any, slope: Proof) -> Proof:
     slope  proves that its derivative crosses from - to +.
     """
     variable = _require_crossing(slope, domain)
-    _require_zero(sp.diff(expression, variable) - slope.expression, domain)
+    _require_zero(sp.diff(carried_out(expression), variable) - slope.expression, domain)
     end = _interval(domain, variable).start
     premises, data = _boundary(domain, expression, variable, end, None, NOT_POSITIVE)
     return _proof(Statement("crossing", expression, domain, variable), "valley", (slope, *premises), data)
@@ -169,7 +175,9 @@ def ridge(domain: Domain, expression: Any, slope: Proof, boundary: Proof | None 
 
 def _proof(statement: Statement, rule: str, premises: tuple[Proof, ...] = (), data: dict | None = None) -> Proof:
     """What a rule concludes, where the expression is defined."""
-    _defined(statement.expression, statement.domain)
+    sides = statement.expression.args if statement.claim == "equal" else (statement.expression,)
+    for side in sides:
+        _defined(carried_out(side), statement.domain)
     return Proof(statement, rule, premises, data or {})
 
 
@@ -213,7 +221,7 @@ def _falling_to(
     domain: Domain, expression: Any, slope: Proof, boundary: Proof | None
 ) -> tuple[sp.Symbol, tuple[Proof, ...], dict]:
     variable = _require_crossing(slope, domain)
-    _require_zero(-sp.diff(expression, variable) - slope.expression, domain)
+    _require_zero(-sp.diff(carried_out(expression), variable) - slope.expression, domain)
     end = _interval(domain, variable).end
     return variable, *_boundary(domain, expression, variable, end, boundary, NOT_NEGATIVE)
 
@@ -232,13 +240,13 @@ def _boundary(
     """
     rest = tuple((s, i) for s, i in domain if s != variable)
     if boundary is None:
-        limit = _value_at(domain, expression, variable, end)
+        limit = _value_at(domain, carried_out(expression), variable, end)
     else:
         statement = boundary.statement
         _require_premise(boundary, "vanishing", domain)
         if (statement.variable, statement.end) != (variable, end):
             raise Open(f"the limit is one of {statement.variable} -> {statement.end}, not of {variable} -> {end}")
-        limit = normal_form(expression - statement.expression, direction(domain))
+        limit = normal_form(carried_out(expression) - boundary.expression, direction(domain))
         if variable in limit.free_symbols:
             raise Open(f"{limit} still depends on {variable}")
     if end in _interval(domain, variable):
@@ -305,6 +313,17 @@ def _leading(e: Any, y: sp.Symbol, rest: Domain) -> tuple[Any, Any]:
     if sign(sp.LC(under), rest) not in ("+", "-"):
         raise Open(f"how {e} grows where {sp.LC(under)} is 0 was not seen")
     return sp.LC(over) / sp.LC(under), sp.Rational(over.degree() - under.degree(), 2)
+
+
+def _require_content(equation: Any) -> None:
+    """The sides differ as they are written, and speak of a symbol; no derivative and no value is idle."""
+    if not equation.free_symbols:
+        raise Open(f"{sp.sstr(equation)} says nothing: both sides are numbers")
+    if equation.lhs - equation.rhs == 0:
+        raise Open(f"{sp.sstr(equation)} says nothing: both sides are the same as they are written")
+    for operation in equation.atoms(sp.Subs, sp.Derivative):
+        if not set(operation.variables) <= carried_out(operation.expr).free_symbols:
+            raise Open(f"{sp.sstr(operation)} says nothing: the expression has not all of {operation.variables}")
 
 
 def _require_zero(expression: Any, domain: Domain) -> None:

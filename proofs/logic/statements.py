@@ -10,12 +10,14 @@ from typing import Any, Literal, final
 
 import sympy as sp
 
-__all__ = ["Claim", "Domain", "Open", "Proof", "Statement", "domain"]
+__all__ = ["Claim", "Domain", "Open", "Proof", "Statement", "carried_out", "difference", "domain", "equation"]
 
-Claim = Literal["zero", "positive", "crossing", "vanishing", "root"]
+Claim = Literal["equal", "positive", "crossing", "vanishing", "root"]
 Domain = tuple[tuple[Any, Any], ...]  # (symbol, interval) pairs
 
-_NAME = re.compile(r"(?!(E|I|exp|erf|erfc|nan|oo|pi|sqrt|value|zoo)$)[A-Za-z][A-Za-z0-9_]*")  # reads back as a symbol
+_NAME = re.compile(
+    r"(?!(Derivative|E|I|Subs|exp|erf|erfc|nan|oo|pi|sqrt|value|zoo)$)[A-Za-z][A-Za-z0-9_]*"
+)  # reads back as a symbol
 _SIGNS = {
     "positive": sp.Interval.open(0, sp.oo),
     "nonnegative": sp.Interval(0, sp.oo),
@@ -33,13 +35,16 @@ class Open(Exception):
 class Statement:
     """What is claimed of `expression` for all values of the symbols in the domain, a product of intervals.
 
-    zero       it is 0.
+    equal      it is an equation, and its two sides are equal (`equation`).
     positive   it is > 0.
     crossing   along `variable`, the others fixed, it is < 0 up to some place and > 0 beyond; the place may be either
                end of the interval.
     vanishing  it tends to 0 as `variable` tends to `end`, the others fixed.
     root       it is a tuple of equations, with exactly one zero in the box of the tuple `variable`, for all values of
                the others.  Where digits are claimed, the box is that of the points that round to them.
+
+    The expression is as it was derived: derivatives (sp.Derivative), values at a point (sp.Subs) and differences
+    (`difference`) stand in it, and who reads it carries them out.
 
     Raises Open where two symbols have one name, an interval is none, or a symbol is declared to be what not every
     number of its interval is, such as positive on (-1, 1), or an integer.
@@ -62,12 +67,19 @@ class Statement:
     def sympy(self) -> Any:
         """The statement as a SymPy object; crossing and vanishing as functions of the name."""
         where = sp.And(*(sp.Contains(symbol, interval, evaluate=False) for symbol, interval in self.domain))
-        if self.claim == "zero":
-            return sp.Implies(where, sp.Eq(self.expression, 0, evaluate=False))
+        if self.claim == "equal":
+            return sp.Implies(where, self.expression)
         if self.claim == "positive":
             return sp.Implies(where, sp.Gt(self.expression, 0, evaluate=False))
         rest = () if self.end is None else (self.end,)
         return sp.Implies(where, sp.Function(self.claim)(self.expression, self.variable, *rest), evaluate=False)
+
+    @property
+    def carried_out(self) -> Any:
+        """What must be 0, > 0, and so on: the expression, or left - right of an equation, carried out."""
+        if self.claim == "equal":
+            return carried_out(self.expression.lhs) - carried_out(self.expression.rhs)
+        return carried_out(self.expression)
 
     def interval(self, symbol: sp.Symbol) -> Any:
         """The interval of one symbol."""
@@ -89,8 +101,40 @@ class Proof:
 
     @property
     def expression(self) -> Any:
-        """What the statement speaks of."""
-        return self.statement.expression
+        """What the statement speaks of, carried out."""
+        return self.statement.carried_out
+
+
+def equation(domain: Domain, left: Any, right: Any) -> Statement:
+    """The statement that both sides are equal, with each side as it was derived."""
+    return Statement("equal", sp.Eq(left, right, evaluate=False), domain)
+
+
+def difference(left: Any, right: Any) -> Any:
+    """left - right, without a cancellation between the two.
+
+    >>> x = sp.Symbol("x")
+    >>> difference(x + 1, x)
+    -x + (x + 1)
+    """
+    return sp.Add(left, sp.Mul(-1, right, evaluate=False), evaluate=False)
+
+
+@cache
+def carried_out(expression: Any) -> Any:
+    """The expression with its derivatives, values at points and differences carried out.
+
+    >>> x = sp.Symbol("x")
+    >>> carried_out(sp.Subs(sp.Derivative(x**2, x), x, 3) + difference(x, x))
+    6
+    """
+    e: Any = sp.sympify(expression)
+    inner: Any = e.args
+    if isinstance(e, sp.Subs):
+        return carried_out(inner[0]).subs(dict(zip(*inner[1:], strict=True)), simultaneous=True)
+    if isinstance(e, sp.Derivative):
+        return sp.diff(carried_out(e.expr), *e.variable_count)
+    return e.func(*map(carried_out, inner)) if inner else e
 
 
 def _require_real_variable(symbol: Any, interval: Any) -> None:

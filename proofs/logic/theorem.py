@@ -9,9 +9,10 @@ from typing import final
 
 from gpsym.verdicts import Undecided
 from proofs.logic.refute import Refuted, refute
+from proofs.logic.rules import identity, vanishes
 from proofs.logic.statements import Open, Proof, Statement
 
-__all__ = ["Proved", "Result", "Row", "Theorem", "Undecided", "Verdict", "settle"]
+__all__ = ["Proved", "Result", "Row", "Theorem", "Undecided", "Verdict", "row_by_form", "settle"]
 
 
 @final
@@ -39,6 +40,17 @@ class Theorem:
     name: str
     words: str
     rows: Callable[[], tuple[Row, ...]]
+
+
+def row_by_form(activation: str, domain: str, statements: Mapping[str, Statement]) -> Row:
+    """The row of equations and of limits 0 that their normal forms show."""
+    return Row(activation, domain, statements, lambda: {label: _by_form(s) for label, s in statements.items()})
+
+
+def _by_form(statement: Statement) -> Proof:
+    if statement.claim == "equal":
+        return identity(statement.domain, *statement.expression.args)
+    return vanishes(statement.domain, statement.expression, statement.variable, statement.end)
 
 
 @dataclass(frozen=True)
@@ -87,6 +99,8 @@ def _verdict(row: Row) -> Verdict:
         claimed, proved = row.statements.get(name), proofs.get(name)
         if claimed is None or proved is None or claimed != proved.statement:
             return Undecided(f"{name}: claimed {claimed}, proved {proved and proved.statement}")
+        if claimed.claim == "positive" and not claimed.carried_out.free_symbols:
+            return Undecided(f"{name}: {claimed.expression} > 0 says nothing, it is about a number")
     return Proved(proofs)
 
 

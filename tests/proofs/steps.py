@@ -8,12 +8,13 @@ from typing import Any
 
 import sympy as sp
 
-from proofs.checker import check, digest
+from proofs.checker import FORMAT, check, digest
 from proofs.logic import balls, rules
 from proofs.logic.statements import Open, Proof, domain
 
+VERSIONS = {"certificate": FORMAT, "gpsym": "0", "sympy": "0", "python-flint": "0"}
 CLAIMS = {
-    "identity": "zero",
+    "identity": "equal",
     "vanishes": "vanishing",
     "increasing": "crossing",
     "multiple": "crossing",
@@ -25,7 +26,10 @@ CLAIMS = {
 
 @dataclass(frozen=True)
 class Step:
-    """One application of a rule, as a certificate has it; premises are places of earlier steps."""
+    """One application of a rule, as a certificate has it; premises are places of earlier steps.
+
+    The equation of an identity is expression = 0.
+    """
 
     rule: str
     expression: str
@@ -40,9 +44,10 @@ class Step:
     def node(self) -> dict[str, Any]:
         """The step in a certificate."""
         named = {"variable": self.variable, "end": self.end}
+        equation = {"left": self.expression, "right": "0"}
         return {
             "claim": CLAIMS.get(self.rule, self.claim),
-            "expression": self.expression,
+            **(equation if self.rule == "identity" else {"expression": self.expression}),
             "domain": dict(self.domain),
             "rule": self.rule,
             "premises": list(self.premises),
@@ -53,10 +58,14 @@ class Step:
 
 def check_steps(steps: Sequence[Step]) -> None:
     """The checker's verdict on a certificate of these steps; raises Rejected."""
-    proofs = [{"activation": "a", "domain": "d", "claims": {"last": len(steps) - 1}}]
-    nodes = [step.node for step in steps]
-    content = {"theorem": "t", "words": "w", "versions": {}, "proofs": proofs, "nodes": nodes}
-    check({**content, "digest": digest(content)})
+    check(certificate_of(*(step.node for step in steps)))
+
+
+def certificate_of(*nodes: Mapping[str, Any], claims: Mapping[str, int] | None = None) -> dict[str, Any]:
+    """The certificate of a theorem that claims these nodes, the last one by default."""
+    proofs = [{"activation": "a", "domain": "d", "claims": claims or {"last": len(nodes) - 1}}]
+    content = {"theorem": "t", "words": "w", "versions": VERSIONS, "proofs": proofs, "nodes": list(nodes)}
+    return {**content, "digest": digest(content)}
 
 
 def prove_steps(steps: Sequence[Step], symbols: Mapping[str, Any] | None = None) -> Proof:
@@ -96,9 +105,9 @@ class _Texts:
             values = {self.symbol(name): self.read(value) for name, value in data["values"].items()}
             return _of(e, rule(premises[0], where, values))
         if step.rule == "root":
-            unknowns, digits = self.read(str(step.variable)), None if step.end is None else int(step.end)
-            return rule(where, e, unknowns, digits)
+            return rule(where, e, self.read(str(step.variable)))
         arguments: dict[str, tuple[Any, ...]] = {
+            "identity": (sp.S.Zero,),
             "vanishes": (variable, self.read(step.end or "oo")),
             "from_end": (variable, self.read(data.get("end", "0")), *premises),
             "increasing": (variable, *premises),

@@ -47,7 +47,9 @@ def shapes():
         "ridge": rules.ridge(LINE, bell, slope, rules.vanishes(LINE, bell, X, sp.oo)),
         "hump": rules.hump(LINE, hill, curve, limit),
         "valley": rules.valley(LINE, X**2 / 2 - X, falls),
-        "identity": rules.identity(LINE, sp.erfc(-X) + sp.erfc(X) - 2),
+        "identity": rules.identity(
+            LINE, sp.Derivative(X * sp.erfc(X), X), sp.erfc(X) - 2 * X * sp.exp(-(X**2)) / sp.sqrt(sp.pi)
+        ),
     }
 
 
@@ -142,7 +144,8 @@ def plus(text, by):
 @pytest.mark.parametrize("by", ["1/10**12", "-1/10**12"])
 def test_an_expression_that_differs_by_little(sample, label, by):
     def change(node):
-        node["expression"] = plus(node["expression"], by)
+        key = "right" if "right" in node else "expression"
+        node[key] = plus(node[key], by)
 
     # What is near to wide boxes, or to a root for each of many parameters, is proved by them too.
     by = {"boxes": "-1/10", "roots": "2"}.get(label, by)
@@ -320,6 +323,11 @@ def without(key):
     return lambda certificate: certificate.pop(key)
 
 
+def _as_equation(certificate):
+    node = certificate["nodes"][0]
+    node.update(claim="equal", left=node.pop("expression"), right="m")
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [
@@ -350,7 +358,10 @@ def without(key):
         (lambda c: c["nodes"][0].update(rule="guess"), "need one of the rules"),
         (lambda c: c["nodes"][0].update(rule=["root"]), "need one of the rules"),
         (lambda c: c["nodes"][0].update(claim="true"), "need one of the claims"),
-        (lambda c: c["nodes"][0].update(claim="zero"), "does not conclude zero"),
+        (lambda c: c["nodes"][0].update(claim="zero"), "need one of the claims"),
+        (lambda c: c["nodes"][0].update(claim="equal"), "need a node of"),
+        (lambda c: c["nodes"][0].update(left="x", right="x"), "need a node of"),
+        (_as_equation, "does not conclude equal"),
         (lambda c: c["nodes"][0].update(expression=3), "need a text"),
         (lambda c: c["nodes"][0].update(domain=[]), "need a mapping of symbols"),
         (lambda c: c["nodes"][0].update(domain={"pi": "(0, oo)"}), "need a symbol's name"),

@@ -1,3 +1,4 @@
+import ast
 import json
 import re
 import shutil
@@ -96,6 +97,42 @@ def test_a_proof_of_another_statement_is_rejected(tmp_path, capsys):
 
     assert check_changed(tmp_path, narrow) == 1
     assert "claims, V' > 0, domain, tau is not as the theorem states it" in capsys.readouterr().out
+
+
+def claimed(found, activation, label):
+    (row,) = (row for row in found["proofs"] if row["activation"] == activation)
+    return found["nodes"][row["claims"][label]]
+
+
+def test_a_claim_whose_content_was_cancelled_is_rejected(tmp_path, capsys):
+    """chi_1 - V' > 0 with m p(b) in place of the difference is true, and does not say what m p(b) is."""
+
+    def cancel(found):
+        node = claimed(found, "clipped-relu", "V' < chi_1")
+        assert ") - (" in node["expression"]
+        node["expression"] = node["data"]["rest"]
+
+    assert check_changed(tmp_path, cancel) == 1
+    assert "is not as the theorem states it" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "why"),
+    [
+        ("0", "0", "an equation of numbers alone says nothing"),
+        ("q - q", "0", "both sides are the same as they are written"),
+        ("q/2", "q*1/2", "both sides are the same as they are written"),
+        ("Derivative(q**2, q)", "2*q", "is not as the theorem states it"),  # true, of something else
+    ],
+)
+def test_an_equation_that_says_nothing_is_rejected(tmp_path, capsys, left, right, why):
+    """Each was accepted for dV/dq = V' as long as only a difference was compared, which was written as 0."""
+
+    def empty(found):
+        claimed(found, "clipped-relu", "dV/dq = V'").update(left=left, right=right)
+
+    assert check_changed(tmp_path, empty, "calculus") == 1
+    assert why in capsys.readouterr().out
 
 
 def test_a_proof_of_part_of_a_theorem_is_rejected(tmp_path, capsys):
@@ -280,7 +317,8 @@ def with_the_next_row(key):
 def with_other_equations(found):
     """Other equations with the same zeros."""
     for node in roots(found).values():
-        node["expression"] = f"(2*({node['expression'][1:].split(', ')[0]}), {node['expression'].split(', ', 1)[1]}"
+        first, *others = map(ast.unparse, ast.parse(node["expression"], mode="eval").body.elts)
+        node["expression"] = f"({', '.join([f'2*({first})', *others])})"
 
 
 @pytest.mark.parametrize("name", ["curvature", "fold"])

@@ -15,7 +15,7 @@ from proofs.logic.rules import (
     valley,
     vanishes,
 )
-from proofs.logic.statements import Open, domain
+from proofs.logic.statements import Open, carried_out, difference, domain
 
 X, Y = sp.symbols("x y", real=True)
 HALF_LINE, CLOSED, LINE, UNIT = (domain({X: i}) for i in ("(0, oo)", "[0, oo)", "(-oo, oo)", "(0, 1)"))
@@ -27,9 +27,42 @@ def refused(match):
 
 
 def test_identity():
-    assert identity(LINE, sp.exp(X) * sp.exp(-X) - 1).statement.claim == "zero"
+    proof = identity(LINE, sp.Derivative(sp.exp(X**2), X), 2 * X * sp.exp(X**2))
+    assert proof.statement.claim == "equal"
+    assert proof.statement.expression.args == (sp.Derivative(sp.exp(X**2), X), 2 * X * sp.exp(X**2))
     with refused("not seen to be 0"):
-        identity(LINE, sp.exp(X) - 1)
+        identity(LINE, sp.exp(X), 1)
+    with refused("not seen to be 0"):
+        identity(LINE, sp.Derivative(sp.exp(X**2), X), X * sp.exp(X**2))
+
+
+ONCE = sp.Derivative(X**2 * Y, X)
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "why"),
+    [
+        (sp.S.Zero, sp.S.Zero, "both sides are numbers"),
+        (sp.Subs(X**2, X, 2), 4, "both sides are numbers"),
+        (X - X, sp.S.Zero, "both sides are numbers"),
+        (X * (X + 1), X * (X + 1), "the same as they are written"),
+        (X + X, 2 * X, "the same as they are written"),
+        (difference(X + Y, Y), X + sp.exp(X) * sp.exp(-X) - 1, "the same as they are written"),
+        (ONCE + X, X + ONCE, "the same as they are written"),
+        (sp.Subs(Y**2, X, 3) + Y, Y**2 + Y, "says nothing"),
+        (sp.Derivative(sp.Subs(X * Y, X, 2), X) + Y, Y, "says nothing|the same"),
+    ],
+)
+def test_identity_refuses_what_says_nothing(left, right, why):
+    with refused(why):
+        identity(domain({X: "(0, oo)", Y: "(0, oo)"}), left, right)
+
+
+def test_what_is_carried_out():
+    assert carried_out(sp.Subs(X - Y**2, (X, Y), (Y, X))) == Y - X**2  # both at once
+    assert carried_out(sp.Subs(sp.Derivative(X**3, (X, 2)), X, Y)) == 6 * Y
+    assert carried_out(difference(X + 1, X)) == 1
+    assert difference(X + 1, X) != 1
 
 
 def test_combination():
@@ -51,8 +84,8 @@ def test_combination_refuses():
         combination(HALF_LINE, X + 1, rest=X + 2)
     with refused("not covered"):
         combination(LINE, (X + 1) ** 2 + 1, [(sp.S.One, square)])
-    with refused("need a proof that something is positive, got zero"):
-        combination(HALF_LINE, X, [(sp.S.One, identity(HALF_LINE, X - X))])
+    with refused("need a proof that something is positive, got equal"):
+        combination(HALF_LINE, X, [(sp.S.One, identity(HALF_LINE, X * (X + 1), X**2 + X))])
 
 
 def test_instance():
@@ -108,7 +141,7 @@ def test_what_is_not_defined_everywhere_is_not_concluded():
         with refused("is defined and smooth for .* was not seen"):
             combination(where, expression, rest=expression)
     with refused("is defined"):
-        identity(LINE, (X**2 - 1) / (X - 1) - X - 1)
+        identity(LINE, (X**2 - 1) / (X - 1), X + 1)
     lemma = combination(LINE, X**2 + 1)
     with refused(r"that sqrt\(y\) is defined and smooth for y in .* was not seen"):
         instance(lemma, domain({Y: "(-oo, oo)"}), {X: sp.sqrt(Y)})
@@ -117,7 +150,7 @@ def test_what_is_not_defined_everywhere_is_not_concluded():
 def test_symbols_are_what_their_intervals_say():
     positive = sp.Symbol("m", positive=True)
     with refused("m is declared otherwise than .* says"):
-        identity(domain({positive: "(-oo, oo)"}), sp.sqrt(positive**2) - positive)
+        identity(domain({positive: "(-oo, oo)"}), sp.sqrt(positive**2), positive)
 
 
 def test_the_value_at_a_closed_end_must_be_strict():
