@@ -1,7 +1,9 @@
 """Checking a derived formula against the meaning of its quantity, by a route that shares nothing with the derivation.
 
 shapes      an activation at numbers: which piece, Horner's rule, derivatives, jumps
-quadrature  Gaussian expectations in Arb, cut at the knots
+panels      integrals in Arb, cut at the knots
+quadrature  expectations of one normal variable
+pairs       expectations of two
 quantities  what each quantity means, by its name: a table of expectations
 points      where formulas break, and points spread over the domain
 compare     each form of a formula against the meaning: expression, stable form, limits, arrays

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -18,13 +18,15 @@ from gpsym.numeric.balls import image
 from gpsym.stable import IntervalMoment, JointDensity, RectangleMoment
 from gpsym.verdicts import Refuted, Undecided, Verified
 from gpsym.verify.points import domain, points
-from gpsym.verify.quadrature import Excluded, Unknown, Value, expectation
+from gpsym.verify.quadrature import expectation
 from gpsym.verify.quantities import meaning
 from gpsym.verify.shapes import Point, Shape, fraction, horner
+from gpsym.verify.values import Excluded, Unknown, Value
 
 __all__ = ["Verdict", "verify"]
 
 Verdict = Verified | Refuted | Undecided
+_Found = tuple[Mapping[sp.Symbol, Any], Value]  # a point, and the value there by its meaning
 
 # A value that has lost more than this many digits to cancellation between the parts of its meaning (V'' next to its
 # zero) is compared to digits + _CANCELLATION digits of those parts instead.
@@ -56,11 +58,12 @@ def verify(formulas: Sequence[Formula], digits: int, number: int, seed: int) -> 
             raise ValueError(f"verify: need {name} >= 1, got {given}; pass a positive integer.")
     symbols = tuple(dict.fromkeys(v for formula in formulas for v in formula.variables))
     conditions = tuple(dict.fromkeys(c for formula in formulas for c in formula.conditions))
-    few = points(symbols, conditions, number, seed)
+    fixed = _fixed_lengths(formulas)
+    few = points(symbols, conditions, fixed, number, seed)
     if not few:
         why = f"no point was found that meets {', '.join(f'{c} >= 0' for c in conditions)}"
         return [Undecided(why) for _ in formulas]
-    more = [] if RHO in symbols else points(symbols, conditions, _MORE * number, seed, corners=False)
+    more = [] if RHO in symbols else points(symbols, conditions, fixed, _MORE * number, seed, corners=False)
     checks = [_Check(formula) for formula in formulas]
     for point in few:  # all quantities of one point share its panels
         for check in checks:
@@ -71,6 +74,12 @@ def verify(formulas: Sequence[Formula], digits: int, number: int, seed: int) -> 
     return [check.verdict(digits, len(few), len(more)) for check in checks]
 
 
+def _fixed_lengths(formulas: Sequence[Formula]) -> tuple[float, ...]:
+    """The sizes of the knots that are numbers other than 0."""
+    knots = (t for formula in formulas for phi in formula.activations for t in phi.knots if t.is_number and t)
+    return tuple(dict.fromkeys(abs(float(t)) for t in knots))
+
+
 class _Check:
     """The checks of one formula, point by point, until one fails."""
 
@@ -78,7 +87,7 @@ class _Check:
         self._formula = formula
         self._forms = list(_forms(formula))
         self._worst = 0.0
-        self._found: list[tuple[Point, Value]] = []  # what the formula means at the points
+        self._found: list[_Found] = []  # what the formula means at the points
         self._failed: Refuted | Undecided | None = None
 
     def at(self, point: Point, digits: int, more: bool = False) -> None:
@@ -101,7 +110,9 @@ class _Check:
             return
         difference, value = found
         self._worst = self._worst if more else max(self._worst, difference)
-        if form is self._forms[0]:
+        if form.rho is not None and RHO in self._formula.variables:
+            self._found.append(({**point, RHO: form.rho}, value))
+        elif form is self._forms[0]:
             self._found.append((point, value))
 
     def verdict(self, digits: int, few: int, more: int) -> Verdict:
@@ -110,10 +121,12 @@ class _Check:
         if failed:
             return failed
         forms = ", ".join(form.name for form in self._forms)
-        extent = f"{domain(self._formula.variables)}, values above 1e-{_nothing(self._formula)}; {forms}"
+        ranges = domain(self._formula.variables, _fixed_lengths([self._formula]))
+        extent = f"{ranges}, values above 1e-{_nothing(self._formula)}; {forms}"
         if more:
             extent += f"; expression to {min(digits, _FEWER_DIGITS)} digits at {more} further points"
-        return Verified(digits, few, self._worst, f"{extent}; lambdify to {_FLOATS:g} of the parts")
+        reach = f", knots to {_FLOATS_REACH:g} deviations" if Q1 in self._formula.variables else ""
+        return Verified(digits, few, self._worst, f"{extent}; lambdify to {_FLOATS:g} of the parts{reach}")
 
 
 # The forms.
@@ -193,7 +206,7 @@ def _nothing(formula: Formula) -> int:
     return _NOTHING_OF_PAIRS if formula.rho is not None or RHO in formula.variables else _NOTHING
 
 
-def _refuted(form: str, point: Point, closed: arb, defined: Value) -> Refuted:
+def _refuted(form: str, point: Mapping[sp.Symbol, Any], closed: arb, defined: Value) -> Refuted:
     return Refuted(_shown(point), closed.str(20, radius=False), defined.ball.str(20, radius=False), form)
 
 
@@ -213,14 +226,14 @@ def _to_mpf(ball: arb) -> Mpf:
     return plain.ldexp(plain.mpf(int(mantissa)), int(exponent))
 
 
-def _shown(point: Point) -> dict[str, str]:
+def _shown(point: Mapping[sp.Symbol, Any]) -> dict[str, str]:
     return {str(symbol): repr(float(value)) for symbol, value in point.items()}
 
 
 # Arrays.
 
 
-def _floats_refuted(formula: Formula, found: Sequence[tuple[Point, Value]]) -> Refuted | None:
+def _floats_refuted(formula: Formula, found: Sequence[_Found]) -> Refuted | None:
     """The first point at which the function of arrays is off by more than its bound, if there is one."""
     finite = [(p, value) for p, value in found if value.ball.is_finite() and _within_reach(formula, p)]
     if not finite:
@@ -241,9 +254,9 @@ def _of_arrays(formula: Formula, expression: sp.Expr, arrays: Sequence[Any]) -> 
     return np.broadcast_to(function(*arrays), len(arrays[0]))
 
 
-def _within_reach(formula: Formula, point: Point) -> bool:
+def _within_reach(formula: Formula, point: Mapping[sp.Symbol, Any]) -> bool:
     if Q1 not in formula.variables:
         return True
     least = math.sqrt(min(float(point[v]) for v in formula.variables[:2]))
-    knots = (float(t.subs(point)) for phi in formula.activations for t in phi.knots)
+    knots = (float(fraction(t, point)) for phi in formula.activations for t in phi.knots)
     return all(abs(t) <= _FLOATS_REACH * least for t in knots)

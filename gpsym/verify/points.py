@@ -1,6 +1,7 @@
 """Where formulas are checked: the corners at which they break, and points spread evenly over the whole domain.
 
-    q, q1, q2          1e-8 to 1e8, with q2 = q1 or q2 / q1 from 1e-4 to 1e4
+    q, q1, q2          1e-8 to 1e8, with q2 = q1 or q2 / q1 from 1e-4 to 1e4; in units of 1, and of t^2 for each
+                       knot t that is a number
     lengths / sqrt(q)  of a positive symbol such as m: 1e-8 to 1e8; of another such as tau: 0, and up to -40 and 40
     rho                0, and up to 1e-9 from -1 and 1
     sigma_w2           1e-8 to 1e8
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from itertools import combinations, count, islice, zip_longest
+from itertools import combinations, count, cycle, islice, zip_longest
 from typing import Any
 
 import sympy as sp
@@ -70,8 +71,8 @@ _STRATA = {Q: _WIDE, Q1: _WIDE, Q2: _RATIO, RHO: _CORRELATION, SIGMA_W2: _WIDE, 
 # Of each symbol, where nothing is extreme and then where formulas break.
 _NEAR_1 = 1 - 1e-9
 _CORNERS = {
-    Q: (1.0, 1e-8, 1e8),
-    Q1: (1.0, 1e-8, 1e8),
+    Q: (1.0, 1e-8, 1e8, 12.0**-2, _FAR**-2),
+    Q1: (1.0, 1e-8, 1e8, 12.0**-2, _FAR**-2),
     Q2: (1.0, 2.0, 1e-4, 1e4),
     RHO: (0.375, 0.0, _NEAR_1, -_NEAR_1),
     SIGMA_W2: (1.5, 1e-8, 1e8),
@@ -84,36 +85,50 @@ _CORNERS_OF_SIZES = (1.0, 1e-8, 1e8, 1e-4, 1e4)
 
 
 def points(
-    symbols: Sequence[sp.Symbol], conditions: Sequence[sp.Expr], number: int, seed: int, corners: bool = True
+    symbols: Sequence[sp.Symbol],
+    conditions: Sequence[sp.Expr],
+    fixed: Sequence[float],
+    number: int,
+    seed: int,
+    corners: bool = True,
 ) -> list[Point]:
     """So many points of the domain: by turns a spread one, one with a single extreme, and one with several.
 
-    Fewer, or none, if the conditions (>= 0) are seldom met.
+    conditions  what must be >= 0; fewer points come back, or none, if it seldom is.
+    fixed       lengths that are numbers, such as the knot 3: variances are in units of 1 and of their squares by turns.
     """
     kinds = [islice(_spread(symbols, seed), _ATTEMPTS * number)]
     if corners:
         kinds += [_corners(symbols), islice(_mixed_corners(symbols, seed), number)]
-    by_turns = (point for turn in zip_longest(*kinds) for point in turn if point is not None)
+    rows = zip(zip_longest(*kinds), cycle((1.0, *fixed)), strict=False)
+    by_turns = (_enlarged(point, unit) for row, unit in rows for point in row if point is not None)
     met = (found for point in by_turns if (found := _met(point, conditions)) is not None)
     return list(islice(met, number))
 
 
-def domain(symbols: Sequence[sp.Symbol]) -> str:
+def _enlarged(point: dict[Any, float], unit: float) -> dict[Any, float]:
+    """The point with all lengths times a unit, and so all variances of pre-activations times its square."""
+    factors = {Q: unit**2, Q1: unit**2, Q2: unit**2}
+    return {s: value * (factors.get(s, 1.0) if s in _STRATA else unit) for s, value in point.items()}
+
+
+def domain(symbols: Sequence[sp.Symbol], fixed: Sequence[float]) -> str:
     """The ranges of the symbols in words."""
-    return ", ".join(_range(symbol, "q1" if Q1 in symbols else "q") for symbol in symbols)
+    units = f" times 1{''.join(f', {t:g}^2' for t in fixed)}" if fixed else ""
+    return ", ".join(_range(symbol, "q1" if Q1 in symbols else "q", units) for symbol in symbols)
 
 
-def _range(symbol: sp.Symbol, variance: str) -> str:
+def _range(symbol: sp.Symbol, variance: str, units: str) -> str:
     if symbol == Q2:
         return "q2/q1 1e-4 to 1e4"
     if symbol == RHO:
-        return "rho 0 and to -1 + 1e-9, 1 - 1e-9"
+        return "rho -1 + 1e-9 to 1 - 1e-9"
     if symbol == ALPHA:
         return "alpha 1e-8 to 1"
     if symbol in (SIGMA_B2, THETA):
         return f"{symbol} 0 and {'+-' if symbol == THETA else ''}1e-8 to 1e8"
     if symbol in _STRATA:
-        return f"{symbol} 1e-8 to 1e8"
+        return f"{symbol} 1e-8 to 1e8{units if symbol in (Q, Q1) else ''}"
     if symbol.is_positive:
         return f"{symbol}/sqrt({variance}) 1e-8 to 1e8"
     return f"{symbol}/sqrt({variance}) 0 and {'' if symbol.is_nonnegative else '+-'}1e-8 to {_FAR:g}"
@@ -123,7 +138,7 @@ def _met(point: dict[Any, float], conditions: Sequence[sp.Expr]) -> Point | None
     """The point, or the one with sizes in place of lengths, as exact numbers, if it meets the conditions."""
     sizes = {s: value if s in _STRATA else abs(value) for s, value in point.items()}
     for candidate in (point, sizes):
-        exact = {s: sp.Rational(value) for s, value in candidate.items()}
+        exact: dict[Any, Any] = {s: sp.Rational(value) for s, value in candidate.items()}
         if all(fraction(condition, exact) >= 0 for condition in conditions):
             return exact
     return None

@@ -17,18 +17,10 @@ import sympy as sp
 from flint import arb, fmpq
 
 from gpsym.formula import ALPHA, Q1, Q2, RHO, SIGMA_B2, SIGMA_W2, THETA, Formula, Q
-from gpsym.verify.quadrature import (
-    INFINITE,
-    Excluded,
-    Unknown,
-    Value,
-    expectation,
-    hermite,
-    line_expectation,
-    pair_expectation,
-    product_expectation,
-)
+from gpsym.verify.pairs import line_expectation, pair_expectation
+from gpsym.verify.quadrature import expectation, hermite, product_expectation
 from gpsym.verify.shapes import Point, Shape, fraction, horner, shape_at
+from gpsym.verify.values import INFINITE, Excluded, Unknown, Value
 
 __all__ = ["meaning"]
 

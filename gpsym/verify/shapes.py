@@ -82,15 +82,16 @@ def fraction(expression: Any, point: Point) -> fmpq:
         return prod((fraction(factor, point) for factor in expression.args), start=fmpq(1))
     if expression.is_Pow and expression.exp.is_Integer:
         return fraction(expression.base, point) ** int(expression.exp)
-    number: Any = sp.Rational(expression.subs(point).evalf(_DIGITS))
+    number: Any = sp.Rational(expression.subs(dict(point)).evalf(_DIGITS))
     return fmpq(int(number.p), int(number.q))
 
 
 def horner(piece: Sequence[Any], x: Any, order: int = 0) -> Any:
     """The derivative of this order of a polynomial, at x."""
-    value = 0 * x
-    for n in range(len(piece) - 1, order - 1, -1):
-        value = value * x + perm(n, order) * piece[n]
+    coefficients = [perm(n, order) * piece[n] for n in range(order, len(piece))] if order else piece
+    value: Any = 0
+    for c in reversed(coefficients):
+        value = value * x + c
     return value
 
 
