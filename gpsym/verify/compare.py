@@ -71,7 +71,7 @@ def verify(formulas: Sequence[Formula], digits: int, number: int, seed: int) -> 
     for point in more:
         for check in checks:
             check.at(point, min(digits, _FEWER_DIGITS), more=True)
-    return [check.verdict(digits, len(few), len(more)) for check in checks]
+    return [check.verdict(digits, len(more)) for check in checks]
 
 
 def _fixed_lengths(formulas: Sequence[Formula]) -> tuple[float, ...]:
@@ -86,8 +86,9 @@ class _Check:
     def __init__(self, formula: Formula):
         self._formula = formula
         self._forms = list(_forms(formula))
-        self._worst = 0.0
+        self._worst, self._compared = 0.0, 0
         self._found: list[_Found] = []  # what the formula means at the points
+        self._excluded: dict[str, Point] = {}  # what is lost, and where
         self._failed: Refuted | Undecided | None = None
 
     def at(self, point: Point, digits: int, more: bool = False) -> None:
@@ -100,7 +101,8 @@ class _Check:
     def _compare(self, form: _Form, point: Point, digits: int, more: bool) -> None:
         try:
             found = _compared(self._formula, form, point, digits)
-        except Excluded:
+        except Excluded as reason:
+            self._excluded.setdefault(str(reason), point)
             return
         except Unknown as reason:
             self._failed = Undecided(f"{form.name}: {reason}", _shown(point))
@@ -109,24 +111,35 @@ class _Check:
             self._failed = found
             return
         difference, value = found
-        self._worst = self._worst if more else max(self._worst, difference)
+        if not more:
+            self._worst = max(self._worst, difference)
+            self._compared += form is self._forms[0]
         if form.rho is not None and RHO in self._formula.variables:
             self._found.append(({**point, RHO: form.rho}, value))
         elif form is self._forms[0]:
             self._found.append((point, value))
 
-    def verdict(self, digits: int, few: int, more: int) -> Verdict:
+    def verdict(self, digits: int, more: int) -> Verdict:
         """The verdict on all forms, arrays included."""
         failed = self._failed or _floats_refuted(self._formula, self._found)
         if failed:
             return failed
-        forms = ", ".join(form.name for form in self._forms)
+        if not self._compared:
+            return Undecided(f"at every point phi has fewer {', '.join(self._excluded)} than elsewhere")
+        return Verified(digits, self._compared, self._worst, "; ".join(self._extent(min(digits, _FEWER_DIGITS), more)))
+
+    def _extent(self, fewer_digits: int, more: int) -> Iterator[str]:
+        """What was compared, and where."""
         ranges = domain(self._formula.variables, _fixed_lengths([self._formula]))
-        extent = f"{ranges}, values above 1e-{_nothing(self._formula)}; {forms}"
+        yield f"{ranges}, values above 1e-{_nothing(self._formula)}"
+        yield ", ".join(form.name for form in self._forms)
         if more:
-            extent += f"; expression to {min(digits, _FEWER_DIGITS)} digits at {more} further points"
+            yield f"expression to {fewer_digits} digits at {more} further points"
         reach = f", knots to {_FLOATS_REACH:g} deviations" if Q1 in self._formula.variables else ""
-        return Verified(digits, few, self._worst, f"{extent}; lambdify to {_FLOATS:g} of the parts{reach}")
+        yield f"lambdify to {_FLOATS:g} of the parts{reach}"
+        for reason, point in self._excluded.items():
+            where = ", ".join(f"{symbol} = {value}" for symbol, value in _shown(point).items())
+            yield f"not where phi has fewer {reason} than elsewhere, as at {where}"
 
 
 # The forms.

@@ -19,7 +19,7 @@ from flint import arb, fmpq
 from gpsym.formula import ALPHA, Q1, Q2, RHO, SIGMA_B2, SIGMA_W2, THETA, Formula, Q
 from gpsym.verify.pairs import line_expectation, pair_expectation
 from gpsym.verify.quadrature import expectation, hermite, product_expectation
-from gpsym.verify.shapes import Point, Shape, fraction, horner, shape_at
+from gpsym.verify.shapes import Point, Shape, fraction, horner, lost, shape_at
 from gpsym.verify.values import INFINITE, Excluded, Unknown, Value
 
 __all__ = ["meaning"]
@@ -33,7 +33,7 @@ class _Layer:
     psi: Shape
     point: Point
     rho: sp.Expr | None
-    declared: int  # knots of phi, those that coincide at this point counted apart
+    lost: frozenset[str]  # what phi has for nearly all parameters and not at this point
 
     def number(self, symbol: sp.Symbol) -> fmpq:
         """The value of a symbol; sigma_w2 is 1 where the quantity does not depend on it."""
@@ -65,7 +65,12 @@ class _Layer:
 
     def of(self, shape: Shape) -> _Layer:
         """The same with this activation in place of both."""
-        return replace(self, phi=shape, psi=shape, declared=len(shape.knots))
+        return replace(self, phi=shape, psi=shape)
+
+    def require(self, *names: str) -> None:
+        """Raise Excluded where the quantity is not continuous in the parameters, as one of these is lost."""
+        if missing := self.lost.intersection(names):
+            raise Excluded(" and ".join(sorted(missing)))
 
     def power(self, k: int, rate: int = 0) -> Value:
         """(d/dq)^rate E[phi(U)^k]."""
@@ -79,10 +84,13 @@ class _Layer:
 
     def product(self, j: int, k: int) -> Value:
         """E[phi^(j)(U) phi^(k)(U)]."""
+        if j and k:  # infinite where phi jumps
+            self.require("jumps")
         return product_expectation(self.phi.derivative(j), self.phi.derivative(k), self.number(Q))
 
     def zeros(self) -> Value:
         """P(phi(U) = 0): phi is 0 on a piece where it is at more places than its degree."""
+        self.require("pieces")
         places = [fmpq(n) for n in range(self.phi.degree + 1)]
         indicator = tuple((fmpq(all(horner(p, x) == 0 for x in places)),) for p in self.phi.pieces)
         return expectation(Shape(self.phi.knots, indicator), self.number(Q), lambda p, x, z: horner(p, x))
@@ -92,6 +100,8 @@ class _Layer:
         q1, q2 = self.variances
         rho = fraction(self.point.get(RHO, sp.S.One if self.rho is None else self.rho), {})
         if abs(rho) == 1:
+            if n:
+                self.require("knots", "jumps")
             found = line_expectation(self.phi.derivative(n), self.psi.derivative(n), q1, q2, int(rho.p))
         else:
             found = pair_expectation(self.phi, self.psi, (arb(q1).sqrt(), arb(q2).sqrt()), arb(rho), n)
@@ -104,10 +114,9 @@ class _Layer:
     def bends(self) -> Value:
         """sum_k c_k^2 p(t_k / sqrt(q)) / (2 sqrt(pi)), c_k the jump of phi' at t_k; infinite if phi jumps.
 
-        Raises Excluded where knots coincide: their jumps add up before they are squared.
+        Where knots coincide their jumps add up before they are squared.
         """
-        if len(self.phi.knots) < self.declared:
-            raise Excluded("knots coincide")
+        self.require("knots", "jumps")
         atoms = self.phi.derivative(2).atoms
         if any(atom.order for atom in atoms):
             return INFINITE
@@ -207,12 +216,13 @@ def meaning(formula: Formula, point: Point, rho: sp.Expr | None = None) -> Value
 
     rho  the correlation, of a quantity of two inputs, where the point has none.
 
-    Raises Unknown for a quantity that has no rule here, or no value.
+    Raises Unknown for a quantity that has no rule here, or no value, and Excluded where its formula does not hold, as
+    the activation is of another kind there.
     """
     for pattern, rule in _PATTERNS.items():
         if (match := pattern.fullmatch(formula.name)) and formula.activations:
             shapes = [shape_at(activation, point) for activation in formula.activations]
-            declared = len(formula.activations[0].knots)
-            layer = _Layer(shapes[0], shapes[-1], point, formula.rho if rho is None else rho, declared)
+            missing = frozenset().union(*(lost(activation, point) for activation in formula.activations))
+            layer = _Layer(shapes[0], shapes[-1], point, formula.rho if rho is None else rho, missing)
             return rule(layer, *map(int, match.groups()))
     raise Unknown(f"verify has no meaning for {formula.name} of {len(formula.activations)} activations")

@@ -17,7 +17,7 @@ from flint import fmpq
 
 from gpsym.activation import Activation
 
-__all__ = ["Atom", "Point", "Shape", "fraction", "horner", "shape_at"]
+__all__ = ["Atom", "Point", "Shape", "fraction", "horner", "lost", "shape_at"]
 
 Point = Mapping[sp.Symbol, sp.Rational]
 
@@ -64,10 +64,26 @@ class Shape:
 
 def shape_at(activation: Activation, point: Point) -> Shape:
     """The activation with these numbers for its parameters; pieces between knots that coincide are left out."""
-    knots = [fraction(t, point) for t in activation.knots]
-    pieces = [tuple(fraction(c, point) for c in piece) for piece in activation.pieces]
+    knots, pieces = _numbers(activation, point)
     kept = [k for k in range(len(knots)) if k + 1 == len(knots) or knots[k] != knots[k + 1]]
     return Shape(tuple(knots[k] for k in kept), (pieces[0], *(pieces[k + 1] for k in kept)))
+
+
+def lost(activation: Activation, point: Point) -> frozenset[str]:
+    """Which of "knots", "jumps" and "pieces" other than 0 are fewer at this point than for nearly all parameters."""
+    elsewhere = {s: sp.Rational(1009 + 97 * k, 101) for k, s in enumerate(activation.parameters)}
+    here, there = (_counts(*_numbers(activation, place)) for place in (point, elsewhere))
+    return frozenset(name for name in here if here[name] < there[name])
+
+
+def _numbers(activation: Activation, point: Point) -> tuple[tuple[fmpq, ...], tuple[tuple[fmpq, ...], ...]]:
+    pieces = tuple(tuple(fraction(c, point) for c in piece) for piece in activation.pieces)
+    return tuple(fraction(t, point) for t in activation.knots), pieces
+
+
+def _counts(knots: tuple[fmpq, ...], pieces: tuple[tuple[fmpq, ...], ...]) -> dict[str, int]:
+    jumps = Shape(knots, pieces).derivative().atoms
+    return {"knots": len(set(knots)), "jumps": len(jumps), "pieces": sum(map(any, pieces))}
 
 
 def fraction(expression: Any, point: Point) -> fmpq:

@@ -15,7 +15,7 @@ class Unknown(Exception):
 
 
 class Excluded(Exception):
-    """A point that the quantity is not defined at."""
+    """A point at which the activation is of another kind than elsewhere; the message names what it has fewer of."""
 
 
 @dataclass(frozen=True)
