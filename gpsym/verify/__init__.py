@@ -6,7 +6,8 @@ quadrature  expectations of one normal variable
 pairs       expectations of two
 quantities  what each quantity means, by its name: a table of expectations
 points      where formulas break, and points spread over the domain
-compare     each form of a formula against the meaning: expression, stable form, limits, arrays
+forms       expression, stable form and limits, each as a function of a point
+compare     each form of a formula and what arrays give against the meaning
 """
 
 from __future__ import annotations

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,14 +12,12 @@ import sympy as sp
 from flint import arb, ctx
 
 from gpsym.formula import Q1, RHO, Formula
-from gpsym.numeric import Mpf, context, lambdify, precise
-from gpsym.numeric.balls import image
-from gpsym.stable import IntervalMoment, JointDensity, RectangleMoment
+from gpsym.numeric import Mpf, context, lambdify
 from gpsym.verdicts import Refuted, Undecided, Verified
+from gpsym.verify.forms import Form, forms_of
 from gpsym.verify.points import domain, points
-from gpsym.verify.quadrature import expectation
 from gpsym.verify.quantities import meaning
-from gpsym.verify.shapes import Point, Shape, fraction, horner
+from gpsym.verify.shapes import Point, fraction
 from gpsym.verify.values import Excluded, Unknown, Value
 
 __all__ = ["Verdict", "verify"]
@@ -40,15 +37,6 @@ _MORE, _FEWER_DIGITS = 20, 12
 # The bound of lambdify, next to the parts; for two inputs it holds up to so many deviations.
 _FLOATS, _FLOATS_REACH = 1e-12, 12.0
 _LEAST = 1e-280  # next to underflow
-
-
-@dataclass(frozen=True)
-class _Form:
-    """A form of a formula, to be compared at a point; rho is the correlation that it is for, if the point has none."""
-
-    name: str
-    value: Callable[[Point, int, Mpf], Any]  # at a point, to so many digits of what is not smaller than a size
-    rho: sp.Expr | None = None
 
 
 def verify(formulas: Sequence[Formula], digits: int, number: int, seed: int) -> list[Verdict]:
@@ -85,7 +73,7 @@ class _Check:
 
     def __init__(self, formula: Formula):
         self._formula = formula
-        self._forms = list(_forms(formula))
+        self._forms = list(forms_of(formula))
         self._worst, self._compared = 0.0, 0
         self._found: list[_Found] = []  # what the formula means at the points
         self._excluded: dict[str, Point] = {}  # what is lost, and where
@@ -98,7 +86,7 @@ class _Check:
             if self._failed is None:
                 self._compare(form, point, digits, more)
 
-    def _compare(self, form: _Form, point: Point, digits: int, more: bool) -> None:
+    def _compare(self, form: Form, point: Point, digits: int, more: bool) -> None:
         try:
             found = _compared(self._formula, form, point, digits)
         except Excluded as reason:
@@ -142,53 +130,10 @@ class _Check:
             yield f"not where phi has fewer {reason} than elsewhere, as at {where}"
 
 
-# The forms.
-
-
-def _forms(formula: Formula) -> Iterator[_Form]:
-    yield _Form("expression", partial(_closed, formula.expression))
-    stable: Any = formula.stable
-    if stable != formula.expression and not stable.atoms(RectangleMoment, JointDensity):
-        yield _Form("stable", partial(_stable, stable))
-    for rho in (sp.S.NegativeOne, sp.S.Zero, sp.S.One) if formula.at_rho else ():
-        try:
-            limit = formula.at_rho(rho)  # type: ignore[misc]
-        except ValueError:  # This formula has no form there.
-            continue
-        yield _Form(f"at_rho({rho})", partial(_closed, limit), rho)
-
-
-def _closed(expression: sp.Expr, point: Point, digits: int, least: Mpf) -> Mpf:
-    if expression.has(sp.oo, sp.zoo):
-        return sp.Float(expression.subs(dict(point)))._to_mpmath(53)  # type: ignore[arg-type]
-    return precise(expression, point, digits, least)
-
-
-def _stable(expression: Any, point: Point, digits: int, least: Mpf) -> arb:
-    """The stable form at the point as a ball, its moments by quadrature of what they stand for."""
-    moments = {moment: sp.Dummy() for moment in expression.atoms(IntervalMoment)}
-    values = {symbol: arb(fraction(symbol, point)) for symbol in point}
-    values |= {name: _moment(moment, point).ball for moment, name in moments.items()}
-    try:
-        return image(expression.xreplace(moments), values)
-    except ValueError as refusal:
-        raise Unknown(str(refusal)) from None
-
-
-def _moment(moment: Any, point: Point) -> Value:
-    """E[(U - t)^n; t < U < t + w] for U ~ N(0, q)."""
-    n, t, width, q = moment.args
-    start = fraction(t, point)
-    power = tuple(math.comb(int(n), k) * (-start) ** (int(n) - k) for k in range(int(n) + 1))
-    bounded = width != sp.oo
-    shape = Shape((start, start + fraction(width, point)) if bounded else (start,), ((), power, ())[: 2 + bounded])
-    return expectation(shape, fraction(q, point), lambda p, x, z: horner(p, x))
-
-
 # One form at one point.
 
 
-def _compared(formula: Formula, form: _Form, point: Point, digits: int) -> tuple[float, Value] | Refuted | Undecided:
+def _compared(formula: Formula, form: Form, point: Point, digits: int) -> tuple[float, Value] | Refuted | Undecided:
     """The relative difference, if it is small enough, and the value by its meaning.
 
     The working precision grows until quadrature can tell.

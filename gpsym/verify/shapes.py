@@ -71,7 +71,7 @@ def shape_at(activation: Activation, point: Point) -> Shape:
 
 def lost(activation: Activation, point: Point) -> frozenset[str]:
     """Which of "knots", "jumps" and "pieces" other than 0 are fewer at this point than for nearly all parameters."""
-    elsewhere = {s: sp.Rational(1009 + 97 * k, 101) for k, s in enumerate(activation.parameters)}
+    elsewhere: dict[Any, Any] = {s: sp.Rational(1009 + 97 * k, 101) for k, s in enumerate(activation.parameters)}
     here, there = (_counts(*_numbers(activation, place)) for place in (point, elsewhere))
     return frozenset(name for name in here if here[name] < there[name])
 
