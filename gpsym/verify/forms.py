@@ -21,7 +21,6 @@ from gpsym.stable import IntervalMoment, JointDensity, RectangleMoment
 from gpsym.verify.pairs import pair_expectation
 from gpsym.verify.quadrature import expectation
 from gpsym.verify.shapes import Point, Shape, fraction, horner
-from gpsym.verify.values import Unknown
 
 __all__ = ["Form", "forms_of"]
 
@@ -56,15 +55,21 @@ def _closed(expression: sp.Expr, point: Point, digits: int, least: Mpf) -> Mpf:
     return precise(expression, point, digits, least)
 
 
-def _stable(expression: Any, point: Point, digits: int, least: Mpf) -> arb:
-    """The stable form at the point as a ball."""
-    functions = {function: sp.Dummy() for function in expression.atoms(*_FUNCTIONS)}
-    values = {symbol: arb(fraction(symbol, point)) for symbol in point}
-    values |= {name: _FUNCTIONS[f.func](*_numbers(f, point)) for f, name in functions.items()}
+def _stable(expression: Any, point: Point, digits: int, least: Mpf) -> Any:
+    """The stable form at the point: a ball, or a number where it has functions that balls do not know."""
+    names = {function: sp.Dummy() for function in expression.atoms(*_FUNCTIONS)}
+    values = {name: _FUNCTIONS[f.func](*_numbers(f, point)) for f, name in names.items()}
+    named = expression.xreplace(names)
     try:
-        return image(expression.xreplace(functions), values)
-    except ValueError as refusal:
-        raise Unknown(str(refusal)) from None
+        return image(named, {symbol: arb(fraction(symbol, point)) for symbol in point} | values)
+    except ValueError:
+        return precise(named, {**point, **{name: _rational(ball) for name, ball in values.items()}}, digits, least)
+
+
+def _rational(ball: arb) -> sp.Expr:
+    """The middle of a ball."""
+    mantissa, exponent = ball.mid().man_exp()
+    return sp.Integer(int(mantissa)) * sp.Integer(2) ** int(exponent)
 
 
 def _numbers(function: Any, point: Point) -> list[fmpq | None]:

@@ -21,6 +21,8 @@ __all__ = ["line_expectation", "pair_expectation"]
 
 # No joint density of knots further out than so many deviations is looked for: it is below 1e-400.
 _REACH = 45.0
+# Digits after the point: integrals are not told from 0 below.
+_NOTHING = 200
 
 
 def line_expectation(f: Shape, g: Shape, q1: fmpq, q2: fmpq, sign: int) -> Value:
@@ -76,7 +78,8 @@ def pair_expectation(f: Shape, g: Shape, sigmas: tuple[arb, arb], rho: arb, orde
     for (lower, upper), piece in zip(pairwise([None, *knots, None]), f.pieces, strict=True):
         if piece:
             numbers = [arb(c) for c in piece]
-            add_panels(total, partial(integrand, numbers), panel_ends(lower, upper, min(reach, _REACH), steps))
+            ends = panel_ends(lower, upper, min(reach, _REACH), steps)
+            add_panels(total, partial(integrand, numbers), ends, arb(10) ** -_NOTHING)
     divisor = (first * second) ** order
     return total.result() / divisor
 

@@ -85,24 +85,35 @@ def density(z: arb) -> arb:
     return (-z * z / 2).exp() / (2 * arb.pi()).sqrt()
 
 
-def add_panels(total: Total, function: Callable[[arb], arb], cuts: Sequence[Any]) -> None:
-    """Add the integral of function times density, from the panels of the greatest density on."""
-    panels = sorted(pairwise(cuts), key=lambda panel: min(abs(float(z)) for z in panel))
-    for a, b in panels:
-        _add_panel(total, function, arb(a), arb(b), _DEPTH)
+def add_panels(total: Total, function: Callable[[arb], arb], cuts: Sequence[Any], least: Any = 0) -> None:
+    """Add the integral of function times density; panels are halved until all errors are small next to the whole.
+
+    least  a size below which the whole is as good as 0.
+    """
+    panels = [(arb(a), arb(b)) for a, b in pairwise(cuts)]
+    found = [_by_both_rules(function, a, b) for a, b in panels]
+    whole = sum((fine[1] for _, fine in found), total.mass + least)
+    for panel, sums in zip(panels, found, strict=True):
+        _add_panel(total, function, panel, sums, (arb(2) ** (_GUARD - ctx.prec) * whole, _DEPTH))
     total.error += applied(_beyond(cuts, arb(1)), lambda _, z: function(z))[1]
 
 
-def _add_panel(total: Total, function: Callable[[arb], arb], a: arb, b: arb, depth: int) -> None:
+def _by_both_rules(function: Callable[[arb], arb], a: arb, b: arb) -> Any:
     coarse, fine = (applied(rule, lambda _, z: function(z)) for rule in _rules_on(a, b, arb(1)))
+    return coarse, fine
+
+
+def _add_panel(total: Total, function: Callable[[arb], arb], panel: Any, sums: Any, limits: tuple[arb, int]) -> None:
+    """limits: the error that is allowed, and how often the panel may be halved."""
+    (a, b), (coarse, fine), (allowed, depth) = panel, sums, limits
     difference = coarse[0] - fine[0]
     noise = abs(difference.mid()) <= difference.rad()
-    if depth and not noise and _error(coarse, fine) > arb(2) ** (_GUARD - ctx.prec) * fine[1].max(total.mass):
-        middle = (a + b) / 2
-        _add_panel(total, function, a, middle, depth - 1)
-        _add_panel(total, function, middle, b, depth - 1)
-    else:
+    if noise or not depth or not _error(coarse, fine) > allowed:
         total.add(coarse, fine)
+        return
+    middle = (a + b) / 2
+    for half in ((a, middle), (middle, b)):
+        _add_panel(total, function, half, _by_both_rules(function, *half), (allowed, depth - 1))
 
 
 def applied(rule: Rule, function: Callable[[arb, arb], arb]) -> tuple[arb, arb]:
