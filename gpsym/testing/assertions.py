@@ -43,9 +43,9 @@ def assert_equal(what: str, left: sp.Expr, right: sp.Expr) -> None:
     assert isinstance(verdict, Equal), f"{what}: {verdict}"
 
 
-def assert_verified(phi: Activation, formula: Formula, digits: int = 30) -> None:
-    """The formula is its definition, by quadrature.  Raises Undetermined where that is not accurate enough."""
-    verdict = verify.verify_formula(formula, digits=digits, points=1, seed=seed_of(phi))
+def assert_verified(phi: Activation, formula: Formula, digits: int = 30, points: int = 3) -> None:
+    """All forms of the formula are what it means, by quadrature.  Raises Undetermined where that cannot be told."""
+    verdict = verify.verify_formula(formula, digits=digits, points=points, seed=seed_of(phi))
     if isinstance(verdict, Undecided):
         raise Undetermined(f"{formula.name} against its definition: {verdict.why}")
     assert isinstance(verdict, Verified), f"{formula.name} against its definition: {verdict}"

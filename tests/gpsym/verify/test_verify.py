@@ -200,14 +200,30 @@ def test_infinity_is_verified_and_its_denial_refuted():
 # Errors of other forms.
 
 
-@pytest.mark.parametrize("quantity", ["second_moment", "slope", "sparsity", "hermite_4", "kernel", "ntk"])
-def test_a_wrong_stable_form_is_refuted(quantity):
+STABLE_ERRORS = [
+    lambda e: sp.Integer(42),
+    lambda e: e * (1 + R(1, 10**15)),
+    lambda e: e + H(TAU - 10 * sp.sqrt(Q)) * Q / 10**9,
+]
+
+
+@pytest.mark.parametrize("error", STABLE_ERRORS)
+@pytest.mark.parametrize("quantity", ["second_moment", "slope", "sparsity", "hermite_4"])
+def test_a_wrong_stable_form_is_refuted(quantity, error):
     formula = maps.derive(shifted_relu(), quantity)
-    stable = formula.stable
-    for wrong in (sp.Integer(42), stable * (1 + R(1, 10**15)), stable + H(TAU - 10**4)):
-        verdict = verify_formula(replace(formula, stably=lambda form=wrong: form), digits=20, points=16)
-        assert isinstance(verdict, Refuted), wrong
-        assert verdict.form == "stable"
+    wrong = replace(formula, stably=lambda: error(formula.stable))
+    verdict = verify_formula(wrong, digits=20, points=16)
+    assert isinstance(verdict, Refuted), verdict
+    assert verdict.form in ("stable", "lambdify")
+
+
+@pytest.mark.parametrize("quantity", ["kernel", "ntk", "correlation_curvature"])
+def test_a_wrong_stable_form_of_two_inputs_is_refuted(quantity):
+    formula = maps.derive(member("relu"), quantity)
+    wrong = replace(formula, stably=lambda: formula.stable * (1 + R(1, 10**15)))
+    verdict = verify_formula(wrong, digits=20, points=2)
+    assert isinstance(verdict, Refuted), verdict
+    assert verdict.form == "stable"
 
 
 @pytest.mark.parametrize("rho", [-1, 0, 1])
