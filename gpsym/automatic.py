@@ -18,8 +18,9 @@ from gpsym import maps
 from gpsym.activation import Activation
 from gpsym.depth_scales import greatest_depth, least_width
 from gpsym.design import CriticalInit, edge_of_chaos
-from gpsym.finite_width import MOST_WIDTH, dead_by_depth, excursion_probability, failure_by_depth, require_size
+from gpsym.finite_width import dead_by_depth, excursion_probability, failure_by_depth, require_size
 from gpsym.formula import TAU, M
+from gpsym.limits import WIDTH
 from gpsym.numeric import evaluate
 
 __all__ = ["Demand", "largest_slope", "shortfall"]
@@ -85,7 +86,7 @@ def largest_slope(family: Activation, tau: float | None, q_star: float, demand: 
     slope, design = _steepest(family, tau, q_star, demand)
     if not demand.is_borne_by(design):
         moderate = edge_of_chaos(family, tau=tau, slope=_MODERATE, q_star=q_star)
-        wider = replace(demand, width=min(_WIDER * demand.width, MOST_WIDTH))
+        wider = replace(demand, width=min(_WIDER * demand.width, WIDTH))
         near = min((design, moderate), key=wider.failures)
         raise ValueError(
             f"edge_of_chaos: need a slope at which networks fail with at most {demand}, got none for {family.name}: at "

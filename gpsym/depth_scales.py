@@ -13,9 +13,10 @@ import numpy as np
 
 from gpsym import maps
 from gpsym.design import CriticalInit
-from gpsym.finite_width import MOST_WIDTH, failure_by_depth
+from gpsym.finite_width import failure_by_depth
 from gpsym.finite_width.law import moments, units
 from gpsym.formula import Q
+from gpsym.limits import WIDTH
 from gpsym.numeric import evaluate, lambdify
 
 __all__ = [
@@ -105,7 +106,7 @@ def least_width(
     least: int = 1,
     precision: float = 0.0,
 ) -> int | None:
-    """The least width from `least` to `MOST_WIDTH` at which networks fail with at most this risk; None if none is.
+    """The least width from `least` to `WIDTH` at which networks fail with at most this risk; None if none is.
 
     precision  how much more the answer may be, as a part of it; any answer keeps the risk.
 
@@ -115,11 +116,11 @@ def least_width(
     def safe(width: int) -> bool:
         return bool(failure_by_depth(design, width=width, depth=depth, excursion=excursion)[-1] <= risk)
 
-    low, high = least - 1, min(least, MOST_WIDTH)
+    low, high = least - 1, min(least, WIDTH)
     while not safe(high):
-        if high == MOST_WIDTH:
+        if high == WIDTH:
             return None
-        low, high = high, min(2 * high, MOST_WIDTH)
+        low, high = high, min(2 * high, WIDTH)
     while high - low > max(1, precision * high):
         middle = (low + high) // 2
         low, high = (low, middle) if safe(middle) else (middle, high)

@@ -356,6 +356,11 @@ def _increasing_root(expression: sp.Expr, symbol: sp.Symbol, point: dict[Any, An
     low, high = _factor_two_bracket(f, math.sqrt(point[Q]))  # sqrt(q) is the scale of tau and m
     if not low > sys.float_info.min:
         raise ValueError(f"edge_of_chaos: need a wish that a float64 {symbol} can meet, got {symbol} near {low:g}.")
+    if f(math.nextafter(high, math.inf)) <= 0:  # all expectations are 0
+        raise ValueError(
+            "edge_of_chaos: need a threshold that pre-activations pass with a probability within float64, got less; "
+            "choose a smaller tau or a larger q_star."
+        )
     # Brent's method ends within a few units in the last place; exact signs tell which are the two neighbours.
     steps: dict[str, Any] = {"xtol": 1e-16, "rtol": 1e-15, "maxiter": 1000}
     root: Any = brentq(lambda t: f(low + t * (high - low)), 0, 1, **steps)

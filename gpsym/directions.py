@@ -48,6 +48,7 @@ from scipy.optimize import brentq
 from gpsym.design import CriticalInit
 from gpsym.layers.fluctuation import slope_series
 from gpsym.layers.residual import require_alpha
+from gpsym.limits import DEPTH, require_sizes, shown
 
 __all__ = ["depth_of_directions", "gradient_directions", "lyapunov_gap", "mixing_of_directions"]
 
@@ -66,8 +67,7 @@ def lyapunov_gap(design: CriticalInit, *, width: int, alpha: float = 1.0) -> flo
     [1.0, 3.505]
     """
     require_alpha("lyapunov_gap", alpha)
-    if not width >= 1:
-        raise ValueError(f"lyapunov_gap: need width >= 1, got {width}; pass a number of units.")
+    require_sizes("lyapunov_gap", width=width)
     return _gap(slope_series(design)[1:] ** 2, alpha) / width
 
 
@@ -81,8 +81,7 @@ def gradient_directions(design: CriticalInit, *, width: int, depth: float, alpha
 
     Raises ValueError for others.
     """
-    if not depth > 0:
-        raise ValueError(f"gradient_directions: need depth > 0, got {depth}; pass a number of layers.")
+    _require_layers("gradient_directions", depth)
     return min(float(width), 1 + 1 / (lyapunov_gap(design, width=width, alpha=alpha) * depth))
 
 
@@ -111,8 +110,8 @@ def mixing_of_directions(design: CriticalInit, *, width: int, depth: float, dire
     >>> round(mixing_of_directions(sparse, width=300, depth=100, directions=9), 3)
     0.336
     """
-    if not (width >= 1 and depth > 0):
-        raise ValueError(f"mixing_of_directions: need width >= 1, depth > 0, got {width}, {depth}; pass such.")
+    require_sizes("mixing_of_directions", width=width)
+    _require_layers("mixing_of_directions", depth)
     squares, lost = slope_series(design)[1:] ** 2, depth * _others("mixing_of_directions", directions)
 
     def excess(alpha: float) -> float:
@@ -130,6 +129,12 @@ def _gap(squares: np.ndarray, alpha: float) -> float:
     forgotten = math.inf if alpha == 1 else -math.log1p(-(alpha**2)) / 2  # -log a
     memory = 1 / np.tanh(forgotten * np.arange(3, len(squares) + 3) / 2)  # (1 + x_k) / (1 - x_k)
     return float(alpha**2 + alpha**4 / 2 * (squares @ memory - 1))
+
+
+def _require_layers(door: str, depth: float) -> None:
+    """Raise ValueError for a number of layers, which need not be whole, that is not positive or above `DEPTH`."""
+    if not 0 < depth <= DEPTH:
+        raise ValueError(f"{door}: need depth in (0, {DEPTH}], got {shown(depth)}; pass a number of layers.")
 
 
 def _others(name: str, directions: float) -> float:

@@ -59,6 +59,7 @@ import math
 from gpsym import maps
 from gpsym.design import CriticalInit
 from gpsym.layers.residual import require_alpha
+from gpsym.limits import require_sizes
 from gpsym.numeric import evaluate
 
 __all__ = ["adam_rate", "sgd_rate", "tangent"]
@@ -150,11 +151,9 @@ def sgd_rate(
 
 def _require(name: str, width: int, depth: int, alpha: float, kernel: int, size: float | None) -> None:
     """Raises ValueError unless all are in their domains."""
-    if not (width >= 1 and depth >= 1 and kernel >= 1):
-        raise ValueError(
-            f"{name}: need width, depth and kernel >= 1, got {width}, {depth} and {kernel}; pass numbers of units, "
-            "layers and positions."
-        )
+    require_sizes(name, width=width, depth=depth)
+    if not kernel >= 1:
+        raise ValueError(f"{name}: need kernel >= 1, got {kernel}; pass the number of positions.")
     if not (size is None or 0 <= size < math.inf):
         raise ValueError(f"{name}: need a size of inputs in [0, oo), got {size}; pass the mean of a sum over inputs.")
     require_alpha(name, alpha)

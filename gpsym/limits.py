@@ -11,18 +11,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 __all__ = [
     "BITS",
     "CHARACTERS",
     "DEGREE",
+    "DEPTH",
     "KNOTS",
     "NAME",
     "ORDER",
     "TERMS",
+    "WIDTH",
     "budget",
     "length",
+    "require_sizes",
     "shown",
     "spend",
 ]
@@ -34,6 +38,8 @@ KNOTS = 64
 TERMS = 128  # of a coefficient that is a polynomial in parameters
 ORDER = 64  # of moments, derivatives and Hermite coefficients that are asked for by name
 NAME = 100  # characters of an activation's name
+WIDTH = 2**17  # units of a layer
+DEPTH = 10**5  # layers
 
 _SHOWN = 80  # characters of a value in a message
 
@@ -50,6 +56,13 @@ def shown(value: Any, write: Callable[[Any], str] = str) -> str:
 def length(coefficient: Any) -> int:
     """The number of terms of an element of a polynomial ring; 1 for other numbers."""
     return max(len(coefficient), 1) if hasattr(coefficient, "monoms") else 1
+
+
+def require_sizes(door: str, *, width: int = 1, depth: int = 1) -> None:
+    """Raise ValueError for a width or a depth that is not whole, below 1, or above `WIDTH` or `DEPTH`."""
+    for name, value, most in (("width", width, WIDTH), ("depth", depth, DEPTH)):
+        if isinstance(value, bool) or not isinstance(value, Integral) or not 1 <= value <= most:
+            raise ValueError(f"{door}: need a whole {name} from 1 to {most}, got {shown(value)}; pass one.")
 
 
 @dataclass

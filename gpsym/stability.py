@@ -182,7 +182,7 @@ def _weights(layer: WideLayer) -> _Weights:
     at_target: list[Any] = [formula.expression.subs({Q: q, SIGMA_W2: 1}) for formula in moments]
     gradient, second = at_target
     edge = _Weights(1 / gradient, q - second / gradient, True)
-    with ctx.workprec(256):
+    with ctx.workprec(2**12):  # sigma_b2 is what is left of q of a tiny tau
         same = all(
             abs(float(image(number, {}).mid()) - rounded) <= 2 * math.ulp(rounded)
             for number, rounded in ((edge.sigma_w2, layer.sigma_w2), (edge.sigma_b2, layer.sigma_b2))

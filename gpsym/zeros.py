@@ -14,6 +14,7 @@ formula over balls of Arb decides each of them.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -417,7 +418,7 @@ def nearest_zero(d: Even, zero: Isolated) -> float:
         with ctx.workprec(2 * _BITS):
             return float((expectation(d.spans(), arb(q)) / q).mid())
 
-    steps: dict[str, Any] = {"xtol": 1e-300, "rtol": 1e-15, "maxiter": 1000}
+    steps: dict[str, Any] = {"xtol": sys.float_info.min, "rtol": 1e-15, "maxiter": 1000}
     root: Any = brentq(value, zero.low, zero.high, **steps)
     sign = sign_at(d, zero.low)
     while sign_at(d, math.nextafter(root, 0)) == -sign:

@@ -29,11 +29,10 @@ from gpsym.finite_width.chain import (
     series,
 )
 from gpsym.finite_width.law import moments, units
+from gpsym.limits import require_sizes
 from gpsym.stability import basin
 
 __all__ = [
-    "MOST_DEPTH",
-    "MOST_WIDTH",
     "QUANTILES",
     "FiniteWidth",
     "Start",
@@ -58,15 +57,18 @@ _FINE, _COARSE = 0.6, 0.4
 # Probabilities below it are not told from 0.
 _NEGLIGIBLE = 1e-10
 
+# Variances whose squares and inverses are far from the ends of float64.
+_LEAST, _MOST = 1e-150, 1e150
+
 # Sums of about 1e5 float64 numbers are good to this much a layer.
 _ROUNDING = 1e-13
-
-MOST_WIDTH, MOST_DEPTH = 2**17, 10**5
 
 
 @dataclass(frozen=True)
 class Start:
-    """The law of the first hidden layer's variance, q_0: `weights`, which sum to 1, at `variances` > 0.
+    """The law of the first hidden layer's variance, q_0: `weights`, which sum to 1, at `variances`.
+
+    The variances are from 1e-150 to 1e150.
 
     Raises ValueError for other numbers.
     """
@@ -79,8 +81,11 @@ class Start:
             raise ValueError(
                 f"Start: need as many weights as variances, got {len(self.weights)} and {len(self.variances)}."
             )
-        if not all(math.isfinite(q) and q > 0 for q in self.variances):
-            raise ValueError(f"Start: need variances > 0, got {min(self.variances)}; leave such inputs out.")
+        for q in self.variances:
+            if not _LEAST <= q <= _MOST:
+                raise ValueError(
+                    f"Start: need variances from {_LEAST} to {_MOST}, got {q}; leave such inputs out, or rescale."
+                )
         if min(self.weights) < 0 or abs(sum(self.weights) - 1) > 1e-9:
             raise ValueError(f"Start: need weights >= 0 that sum to 1, got {sum(self.weights)}; divide by their sum.")
 
@@ -188,7 +193,8 @@ def excursion_by_depth(
 ) -> Array:
     """`excursion_probability` for the depths 1, ..., depth."""
     require_size(width, depth, excursion)
-    return above_by_depth(design, _excursion_limit(design, excursion), width=width, depth=depth, start=start)
+    law = start or Start((design.q_star,))
+    return above_by_depth(design, _excursion_limit(design, excursion), width=width, depth=depth, start=law)
 
 
 def failure_by_depth(
@@ -242,9 +248,7 @@ def variance_quantiles(
 
 def require_size(width: int, depth: int, excursion: float = 2.0) -> None:
     """Raise ValueError for a width, a depth or an excursion out of range."""
-    for name, value, most in (("width", width, MOST_WIDTH), ("depth", depth, MOST_DEPTH)):
-        if not (isinstance(value, int) and 1 <= value <= most):
-            raise ValueError(f"finite_width: need a whole {name} from 1 to {most}, got {value}; pass one.")
+    require_sizes("finite_width", width=width, depth=depth)
     if not (math.isfinite(excursion) and excursion > 1):
         raise ValueError(f"finite_width: need excursion > 1, got {excursion}; 2 means twice q_star.")
 

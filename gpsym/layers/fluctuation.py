@@ -50,6 +50,7 @@ from scipy.optimize import brentq
 from gpsym.activation import Activation
 from gpsym.design import CriticalInit
 from gpsym.layers.residual import require_alpha
+from gpsym.limits import require_sizes
 from gpsym.maps import mean
 from gpsym.numeric import evaluate
 
@@ -87,7 +88,8 @@ def spread(design: CriticalInit, *, alpha: float, width: int, depth: int) -> Spr
     (1.343, 0.198)
     """
     require_alpha("spread", alpha)
-    variance, gradient = _series(design).after(_require_sizes("spread", width, depth), alpha)
+    require_sizes("spread", width=width, depth=depth)
+    variance, gradient = _series(design).after(depth, alpha)
     return Spread(math.sqrt(variance / width), math.sqrt(gradient / width))
 
 
@@ -99,7 +101,7 @@ def largest_mixing(design: CriticalInit, *, width: int, depth: int, log_gradient
     if not log_gradient_sd > 0:
         raise ValueError(f"largest_mixing: need log_gradient_sd > 0, got {log_gradient_sd}; pass a deviation.")
     series, wanted = _series(design), log_gradient_sd**2 * width
-    _require_sizes("largest_mixing", width, depth)
+    require_sizes("largest_mixing", width=width, depth=depth)
 
     def excess(alpha: float) -> float:
         return series.after(depth, alpha)[1] - wanted
@@ -213,10 +215,3 @@ def _series(design: CriticalInit) -> _Series:
         raise ValueError(f"spread: need a continuous piecewise-linear activation, got {phi.name}.")
     d = _completed(phi**2, design.sigma_w2 / q, q)
     return _Series(d, slope_series(design), slope=design.slope)
-
-
-def _require_sizes(name: str, width: int, depth: int) -> int:
-    """The depth.  Raises ValueError unless both are >= 1."""
-    if not (width >= 1 and depth >= 1):
-        raise ValueError(f"{name}: need width and depth >= 1, got {width} and {depth}; pass numbers of units, layers.")
-    return depth

@@ -10,7 +10,7 @@ import click
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from tests.fuzz.doors import DOORS
-from tests.fuzz.harness import SECONDS, Door, assert_rule
+from tests.fuzz.harness import PATIENCE, Door, TooSlow, assert_rule
 
 _BATCH = 200  # inputs between two looks at the clock
 
@@ -40,9 +40,12 @@ def _held(door: Door, seconds: float, first_seed: int) -> bool:
             return
         knocks += 1
         # A loop inside a library, which no signal interrupts, ends the process with its stack.
-        faulthandler.dump_traceback_later(6 * SECONDS, exit=True)
+        faulthandler.dump_traceback_later(2 * PATIENCE, exit=True)
         try:
             assert_rule(door, value)
+        except TooSlow as error:
+            error.add_note(f"input: {value!r:.2000}")
+            raise
         finally:
             faulthandler.cancel_dump_traceback_later()
 

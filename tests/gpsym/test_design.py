@@ -225,6 +225,7 @@ def test_a_design_prints_itself_as_a_table():
         ({"activation": "relu-tau", "tau": -1}, "sigma_b2 >= 0, got -1.28.* no edge of chaos exists"),
         ({"activation": "st", "tau": -1}, "need tau >= 0"),
         ({"activation": "st", "tau": 40}, "need sigma_w2 within float64"),
+        ({"activation": "crelu", "tau": 344, "slope": 0.5}, "need a threshold that pre-activations pass"),
         ({"activation": "st", "tau": 1e200}, r"need E phi'\^2 > 0, got 0"),
         ({"activation": "relu-tau", "sparsity": 0.5, "slope": 1.0}, "no slope for shifted-relu"),
         ({"activation": "prelu"}, "need numbers for a of prelu"),

@@ -363,6 +363,8 @@ def test_several_slopes_have_no_law_of_gradients():
     [
         ({"width": 0, "depth": 1}, r"need a whole width from 1 to 131072, got 0"),
         ({"width": 10, "depth": 0}, r"need a whole depth from 1 to 100000, got 0"),
+        ({"width": True, "depth": 1}, r"need a whole width from 1 to 131072, got True"),
+        ({"width": 10**5000, "depth": 1}, r"need a whole width from 1 to 131072, got int of thousands of digits"),
         ({"width": 10, "depth": 1.5}, r"need a whole depth from 1 to 100000, got 1.5"),
         ({"width": 10, "depth": 1, "excursion": 1.0}, r"need excursion > 1, got 1.0"),
     ],
@@ -372,12 +374,19 @@ def test_numbers_out_of_range(arguments, message):
         finite_width(CRELU, **arguments)
 
 
+@pytest.mark.parametrize("q_star", [1e-300, 1e308])
+def test_variances_next_to_the_ends_of_float64(q_star):
+    with pytest.raises(ValueError, match=r"need variances from 1e-150 to 1e\+150, got 1e"):
+        edge_of_chaos("crelu", sparsity=0.85, q_star=q_star, width=300, depth=30)
+
+
 @pytest.mark.parametrize(
     ("variances", "weights", "message"),
     [
         ((), (), "as many weights as variances"),
         ((1.0,), (0.5, 0.5), "as many weights as variances"),
-        ((0.0,), (1.0,), r"variances > 0, got 0.0"),
+        ((0.0,), (1.0,), r"variances from 1e-150 to 1e\+150, got 0.0"),
+        ((math.nan,), (1.0,), r"variances from 1e-150 to 1e\+150, got nan"),
         ((1.0, 2.0), (0.5, 0.6), r"sum to 1, got 1.1"),
     ],
 )

@@ -287,9 +287,9 @@ def test_gradient_descent_is_stable_below_the_edge_and_not_far_above(name):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"width": 0}, "need width, depth and kernel >= 1, got 0, 3 and 1"),
-        ({"depth": 0}, "need width, depth and kernel >= 1, got 10, 0 and 1"),
-        ({"kernel": 0}, "need width, depth and kernel >= 1, got 10, 3 and 0"),
+        ({"width": 0}, "need a whole width from 1 to 131072, got 0"),
+        ({"depth": 0}, "need a whole depth from 1 to 100000, got 0"),
+        ({"kernel": 0}, "need kernel >= 1, got 0"),
         ({"alpha": 0.0}, r"need alpha in \(0, 1\], got 0.0"),
         ({"alpha": math.nan}, r"need alpha in \(0, 1\], got nan"),
     ],

@@ -116,6 +116,13 @@ def test_fixed_point_within_a_grid_step_left_of_the_target():
     assert [point.kind for point in points] == ["attracting", "repelling", "attracting"]
 
 
+@pytest.mark.parametrize("tau", [5e-324, 1e-160])
+def test_threshold_next_to_zero(tau):
+    """The rounded weight variance is then 1, which has another fixed point: the exact one decides."""
+    with pytest.raises(ValueError, match="need coefficients that 128 bits tell from 0"):
+        fixed_points(edge_of_chaos("st", tau=tau))
+
+
 def test_repelling_target():
     """phi with phi' of size 1, then 2 beyond a kink at which phi is not 0: V'(q_star) > 1 although chi_1 = 1."""
     phi = Activation((-1, 1), ((1, 2), (0, 1), (-1, 2)), "steepening")

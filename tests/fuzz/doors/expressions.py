@@ -51,6 +51,10 @@ _SOUND = {
     "design crelu": {"sparsity": "0.85", "slope": "0.7", "q-star": "1"},
     "design cst": {"tau": "1", "m": "1"},
     "design prelu": {"a": "0.5", "q-star": "2"},
+    "design relu": {"width": "64", "depth": "3", "risk": "0.5", "excursion": "9", "classes": "10"},
+    "stability crelu": {"tau": "1", "slope": "0.5", "q-star": "1"},
+    "stability st": {"tau": "1", "width": "64", "depth": "3", "alpha": "0.5"},
+    "stability relu": {"width": "64", "depth": "3", "excursion": "9", "correlation": "0.5"},
     "derive crelu --quantity=kernel": {"rho": "1"},
 }
 

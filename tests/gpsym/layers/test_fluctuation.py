@@ -105,8 +105,8 @@ def test_a_plain_network_with_less_is_left_alone():
     [
         ({"alpha": 0.0}, r"spread: need alpha in \(0, 1\], got 0"),
         ({"alpha": 1.5}, "got 1.5; 1 is a plain layer"),
-        ({"width": 0}, "need width and depth >= 1, got 0 and 5"),
-        ({"depth": 0}, "need width and depth >= 1, got 10 and 0"),
+        ({"width": 0}, "need a whole width from 1 to 131072, got 0"),
+        ({"depth": 0}, "need a whole depth from 1 to 100000, got 0"),
     ],
 )
 def test_what_spread_refuses(change, message):
