@@ -18,7 +18,7 @@ from gpsym.formula import Formula
 from gpsym.numeric import Mpf, precise
 from gpsym.numeric.balls import image
 from gpsym.stable import IntervalMoment, JointDensity, RectangleMoment
-from gpsym.verify.pairs import pair_expectation
+from gpsym.verify.pairs import joint_expectation
 from gpsym.verify.quadrature import expectation
 from gpsym.verify.shapes import Point, Shape, fraction, horner
 
@@ -84,8 +84,7 @@ def _interval_moment(n: Any, t: Any, width: Any, q: Any) -> arb:
 
 def _rectangle_moment(i: Any, t: Any, w: Any, j: Any, s: Any, v: Any, q1: Any, q2: Any, rho: Any) -> arb:
     """E[(U - t)^i (V - s)^j; t < U < t + w, s < V < s + v]."""
-    sigmas = arb(q1).sqrt(), arb(q2).sqrt()
-    return pair_expectation(_power(i, t, w), _power(j, s, v), sigmas, arb(rho), 0).ball
+    return joint_expectation(_power(i, t, w), _power(j, s, v), q1, q2, rho).ball
 
 
 def _joint_density(x: Any, y: Any, q1: Any, q2: Any, rho: Any) -> arb:

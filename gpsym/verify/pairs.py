@@ -17,12 +17,19 @@ from gpsym.verify.quadrature import hermite, line_integral, meeting, piece_at
 from gpsym.verify.shapes import Shape, horner
 from gpsym.verify.values import Unknown, Value
 
-__all__ = ["line_expectation", "pair_expectation"]
+__all__ = ["joint_expectation", "line_expectation", "pair_expectation"]
 
 # No joint density of knots further out than so many deviations is looked for: it is below 1e-400.
 _REACH = 45.0
 # Digits after the point: integrals are not told from 0 below.
 _NOTHING = 200
+
+
+def joint_expectation(f: Shape, g: Shape, q1: fmpq, q2: fmpq, rho: fmpq, order: int = 0) -> Value:
+    """E[f^(order)(U) g^(order)(V)], variances q1 and q2, correlation rho from -1 to 1."""
+    if abs(rho) == 1:
+        return line_expectation(f.derivative(order), g.derivative(order), q1, q2, int(rho.p))
+    return pair_expectation(f, g, (arb(q1).sqrt(), arb(q2).sqrt()), arb(rho), order)
 
 
 def line_expectation(f: Shape, g: Shape, q1: fmpq, q2: fmpq, sign: int) -> Value:

@@ -17,7 +17,7 @@ import sympy as sp
 from flint import arb, fmpq
 
 from gpsym.formula import ALPHA, Q1, Q2, RHO, SIGMA_B2, SIGMA_W2, THETA, Formula, Q
-from gpsym.verify.pairs import line_expectation, pair_expectation
+from gpsym.verify.pairs import joint_expectation
 from gpsym.verify.quadrature import expectation, hermite, product_expectation
 from gpsym.verify.shapes import Point, Shape, fraction, horner, lost, shape_at
 from gpsym.verify.values import INFINITE, Excluded, Unknown, Value
@@ -99,12 +99,9 @@ class _Layer:
         """E[phi^(n)(U) psi^(n)(V)]."""
         q1, q2 = self.variances
         rho = fraction(self.point.get(RHO, sp.S.One if self.rho is None else self.rho), {})
-        if abs(rho) == 1:
-            if n:
-                self.require("knots", "jumps")
-            found = line_expectation(self.phi.derivative(n), self.psi.derivative(n), q1, q2, int(rho.p))
-        else:
-            found = pair_expectation(self.phi, self.psi, (arb(q1).sqrt(), arb(q2).sqrt()), arb(rho), n)
+        if n and abs(rho) == 1:
+            self.require("knots", "jumps")
+        found = joint_expectation(self.phi, self.psi, q1, q2, rho, n)
         # The natural size of an expectation of a product, which it is far below where both factors are small apart.
         first, second = (
             expectation(f, q, lambda p, x, z: horner(p, x) ** 2).ball for f, q in ((self.phi, q1), (self.psi, q2))

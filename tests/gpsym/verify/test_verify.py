@@ -38,7 +38,7 @@ def test_every_formula_of_any_member_is_verified(phi):
 
 @pytest.mark.parametrize(
     ("name", "quantity"),
-    [("clipped-relu", "kernel"), ("hard-swish", "correlation"), ("prelu", "correlation_slope"), ("sign", "ntk"),
+    [("soft-threshold", "kernel"), ("hard-swish", "correlation"), ("prelu", "correlation_slope"), ("sign", "ntk"),
      ("leaky-relu", "correlation_curvature"), ("squared-relu", "hermite_3"), ("jump-relu", "moment_3"),
      ("hard-shrink", "derivative_moment_0_1"), ("hard-tanh", "output_variance"), ("abs", "nngp"),
      ("soft-threshold", "correlation_rate"), ("sign", "correlation_rate")],
@@ -174,7 +174,7 @@ def test_errors_of_two_inputs_are_refuted_wherever_they_show(error):
     ("quantity", "error"),
     [("ntk", lambda e: e - SIGMA_B2), ("ntk", lambda e: e.subs(THETA, -THETA)), ("nngp", lambda e: e + SIGMA_B2),
      ("correlation", lambda e: e * sp.sqrt(Q1 / Q2)), ("hermite_6", lambda e: e * sp.sqrt(6)),
-     ("derivative_moment_0_2", lambda e: -e), ("correlation_rate", lambda e: e / sp.sqrt(2)),
+     ("derivative_moment_0_1", lambda e: -e), ("correlation_rate", lambda e: e / sp.sqrt(2)),
      ("correlation_curvature", lambda e: e / sp.sqrt(Q1)), ("output_variance", lambda e: e + Q)],
 )  # fmt: skip
 def test_errors_of_other_quantities_are_refuted(quantity, error):
