@@ -10,10 +10,11 @@ from zlib import crc32
 
 import sympy as sp
 
-from gpsym import equality, verify
+from gpsym import equality
 from gpsym.activation import Activation
 from gpsym.formula import Formula
 from gpsym.verdicts import Equal, Undecided, Verified
+from gpsym.verify.compare import verify
 
 __all__ = [
     "Inapplicable",
@@ -43,12 +44,13 @@ def assert_equal(what: str, left: sp.Expr, right: sp.Expr) -> None:
     assert isinstance(verdict, Equal), f"{what}: {verdict}"
 
 
-def assert_verified(phi: Activation, formula: Formula, digits: int = 30, points: int = 3) -> None:
-    """All forms of the formula are what it means, by quadrature.  Raises Undetermined where that cannot be told."""
-    verdict = verify.verify_formula(formula, digits=digits, points=points, seed=seed_of(phi))
-    if isinstance(verdict, Undecided):
-        raise Undetermined(f"{formula.name} against its definition: {verdict.why}")
-    assert isinstance(verdict, Verified), f"{formula.name} against its definition: {verdict}"
+def assert_verified(phi: Activation, *formulas: Formula, digits: int = 30, points: int = 2) -> None:
+    """All forms of the formulas are what they mean, by quadrature.  Raises Undetermined where that cannot be told."""
+    verdicts = verify(formulas, digits, points, seed_of(phi), more_for_each=2)
+    for formula, verdict in zip(formulas, verdicts, strict=True):
+        if isinstance(verdict, Undecided):
+            raise Undetermined(f"{formula.name} against its definition: {verdict.why}")
+        assert isinstance(verdict, Verified), f"{formula.name} against its definition: {verdict}"
 
 
 def seed_of(phi: Activation) -> int:

@@ -33,28 +33,24 @@ Law = Callable[[Activation], None]  # raises AssertionError that says what came 
 
 def moments_match_quadrature(phi: Activation) -> None:
     """E[phi(U)^k] for k = 0, 1, 2, 3 and the variance of phi(U) agree with their integrals to 30 digits."""
-    for k in range(4):
-        assert_verified(phi, maps.moment(phi, k))
-    assert_verified(phi, maps.output_variance(phi))
+    assert_verified(phi, *(maps.moment(phi, k) for k in range(4)), maps.output_variance(phi))
 
 
 def derivatives_match_quadrature(phi: Activation) -> None:
     """V', V'', chi_1, E[phi phi'], for continuous phi E[phi phi''], E[phi phi'''], match quadrature to 30 digits."""
-    for quantity in (maps.slope, maps.curvature, maps.chi_1):
-        assert_verified(phi, quantity(phi))
-    for order in (1,) if phi.jumps() else (1, 2, 3):
-        assert_verified(phi, maps.derivative_moment(phi, 0, order))
+    orders = (1,) if phi.jumps() else (1, 2, 3)
+    products = (maps.derivative_moment(phi, 0, order) for order in orders)
+    assert_verified(phi, maps.slope(phi), maps.curvature(phi), maps.chi_1(phi), *products)
 
 
 def hermite_coefficients_match_quadrature(phi: Activation) -> None:
     """E[phi(U) h_n(Z)], n = 0, ..., 7, agree with their integrals to 30 digits."""
-    for n in range(8):
-        assert_verified(phi, maps.hermite_coefficient(phi, n))
+    assert_verified(phi, *(maps.hermite_coefficient(phi, n) for n in range(8)))
 
 
 def sparsity_matches_quadrature(phi: Activation) -> None:
     """P(phi(U) = 0) agrees with its integral to 30 digits, each knot being of the size of U at some of the points."""
-    assert_verified(phi, maps.sparsity(phi), points=3 * (1 + len(phi.knots)))
+    assert_verified(phi, maps.sparsity(phi), points=2 * (1 + len(phi.knots)))
 
 
 def absolute_value(phi: Activation) -> None:

@@ -28,8 +28,9 @@ _Found = tuple[Mapping[sp.Symbol, Any], Value]  # a point, and the value there b
 # A value that has lost more than this many digits to cancellation between the parts of its meaning (V'' next to its
 # zero) is compared to digits + _CANCELLATION digits of those parts instead.
 _CANCELLATION = 30
-# Digits after the point: what is smaller counts as 0.  Bivariate tails take long to compute to so many.
-_NOTHING, _NOTHING_OF_PAIRS = 2000, 150
+# Digits after the point: what is smaller counts as 0.  At 40 deviations the density is 1e-348, and there are factors
+# down to 1e-16; tails take long to compute to more digits, and bivariate ones to so many.
+_NOTHING, _NOTHING_OF_PAIRS = 450, 150
 
 # Further points for formulas of one input, at which the expression is compared to fewer digits.
 _MORE, _FEWER_DIGITS = 20, 12
@@ -39,8 +40,10 @@ _FLOATS, _FLOATS_REACH = 1e-12, 12.0
 _LEAST = 1e-280  # next to underflow
 
 
-def verify(formulas: Sequence[Formula], digits: int, number: int, seed: int) -> list[Verdict]:
-    """A verdict on each formula, at points that they share."""
+def verify(
+    formulas: Sequence[Formula], digits: int, number: int, seed: int, more_for_each: int = _MORE
+) -> list[Verdict]:
+    """A verdict on each formula, at points that they share, and at more for each of them where there is one input."""
     for name, given in (("digits", digits), ("points", number)):
         if given < 1:
             raise ValueError(f"verify: need {name} >= 1, got {given}; pass a positive integer.")
@@ -51,7 +54,7 @@ def verify(formulas: Sequence[Formula], digits: int, number: int, seed: int) -> 
     if not few:
         why = f"no point was found that meets {', '.join(f'{c} >= 0' for c in conditions)}"
         return [Undecided(why) for _ in formulas]
-    more = [] if RHO in symbols else points(symbols, conditions, fixed, _MORE * number, seed, corners=False)
+    more = [] if RHO in symbols else points(symbols, conditions, fixed, more_for_each * number, seed, corners=False)
     checks = [_Check(formula) for formula in formulas]
     for point in few:  # all quantities of one point share its panels
         for check in checks:
