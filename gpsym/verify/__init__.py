@@ -62,7 +62,7 @@ def verify_formula(formula: Formula, *, digits: int = 50, points: int = 100, see
 
     digits  significant digits to agree on, >= 1; where the parts of the value cancel, of 1e-30 of the parts.
     points  number of points, >= 1, of which up to half are corners of the domain and the rest are spread over it:
-            see `gpsym.verify.points`.  A formula of one input is compared to 12 digits at 20 times as many more.
+            see `gpsym.verify.points`.  A formula of one input is compared to 12 digits at 13 times as many more.
     seed    shifts the spread points.
 
     The forms are `expression`, `stable`, the limits `at_rho` of two inputs, and what `gpsym.lambdify` computes in

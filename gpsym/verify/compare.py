@@ -33,7 +33,7 @@ _CANCELLATION = 30
 _NOTHING, _NOTHING_OF_PAIRS = 450, 150
 
 # Further points for formulas of one input, at which the expression is compared to fewer digits.
-_MORE, _FEWER_DIGITS = 20, 12
+_MORE, _FEWER_DIGITS = 13, 12
 
 # The bound of lambdify, next to the parts; for two inputs it holds up to so many deviations.
 _FLOATS, _FLOATS_REACH = 1e-12, 12.0

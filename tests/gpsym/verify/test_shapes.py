@@ -1,5 +1,7 @@
 """Activations at numbers: pieces, derivatives with their atoms, and what they have less of than elsewhere."""
 
+from typing import Any
+
 import pytest
 import sympy as sp
 from flint import fmpq
@@ -8,12 +10,13 @@ from gpsym import member
 from gpsym.formula import TAU, M
 from gpsym.verify.shapes import Atom, Shape, fraction, horner, lost, shape_at
 
+HALF: Any = sp.Rational(1, 2)
 RAMP = Shape((fmpq(1), fmpq(3)), ((), (fmpq(-1), fmpq(1)), (fmpq(2),)))  # max(0, x - 1) up to 2
 STEP = Shape((fmpq(2),), ((), (fmpq(0), fmpq(0), fmpq(1))))  # x^2 from 2 on
 
 
 def test_derivatives_have_atoms_where_one_sided_values_differ():
-    assert RAMP.derivative() == Shape(RAMP.knots, ((), (1,), ()))
+    assert RAMP.derivative() == Shape(RAMP.knots, ((), (fmpq(1),), ()))
     assert RAMP.derivative(2).atoms == (Atom(fmpq(1), 0, fmpq(1)), Atom(fmpq(3), 0, fmpq(-1)))
     assert STEP.derivative(2).pieces == ((), (fmpq(2),))
     assert STEP.derivative(2).atoms == (Atom(fmpq(2), 1, fmpq(4)), Atom(fmpq(2), 0, fmpq(4)))
@@ -34,7 +37,7 @@ def test_horner_is_a_polynomial_and_its_derivatives():
 
 def test_knots_that_coincide_leave_no_piece():
     clipped = member("crelu")
-    assert shape_at(clipped, {TAU: sp.Rational(1, 2), M: sp.Integer(2)}).knots == (fmpq(1, 2), fmpq(5, 2))
+    assert shape_at(clipped, {TAU: HALF, M: sp.Integer(2)}).knots == (fmpq(1, 2), fmpq(5, 2))
     soft = member("soft-threshold")
     merged = shape_at(soft, {TAU: sp.S.Zero})
     assert (merged.knots, merged.pieces) == ((0,), ((0, 1), (0, 1)))
@@ -53,9 +56,9 @@ def test_what_is_lost_at_a_point(name, at, names):
 
 def test_fractions_of_expressions():
     t = sp.Symbol("t", real=True)
-    point = {t: sp.Rational(3, 2)}
+    point = {t: 3 * HALF}
     assert fraction((2 * t + 1) ** -2 / 3, point) == fmpq(1, 48)
-    root = fraction(sp.sqrt(t + sp.Rational(1, 2)), point)
+    root = fraction(sp.sqrt(t + HALF), point)
     assert abs(root * root - 2) < fmpq(1, 10**399)
 
 

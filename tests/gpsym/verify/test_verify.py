@@ -73,7 +73,7 @@ def test_the_verdict_names_forms_digits_and_domain():
     assert verdict.domain.split("; ") == [
         "q 1e-8 to 1e8, tau/sqrt(q) 0 and +-1e-8 to 40, values above 1e-450",
         "expression, stable",
-        "expression to 12 digits at 60 further points",
+        "expression to 12 digits at 39 further points",
         "lambdify to 1e-12 of the parts",
     ]
     two = verify_formula(maps.kernel(member("relu")), digits=10, points=2)
