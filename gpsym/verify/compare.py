@@ -143,24 +143,31 @@ def _compared(formula: Formula, form: Form, point: Point, digits: int) -> tuple[
     """
     if form.rho is not None:
         point = {symbol: value for symbol, value in point.items() if symbol != RHO}
-    error, nothing = arb(0), _nothing(formula)
+    error = arb(0)
     for lost in (0, _CANCELLATION):
         with ctx.workprec(math.ceil((digits + lost + 4) * math.log2(10)) + 32):
             defined = meaning(formula, point, form.rho)
-            least = (defined.mass * arb(10) ** -_CANCELLATION).mid()
-            scale = abs(defined.ball.mid()).max(least) + arb(10) ** (digits - nothing)
-            finite = defined.ball.is_finite()
-            closed = _ball(form.value(point, digits + 3, _to_mpf(scale) if finite else 0))
-            if not (finite and closed.is_finite()):
-                same = not finite and str(defined.ball) == str(closed)
-                return (0.0, defined) if same else _refuted(form.name, point, closed, defined)
-            difference, tolerance = abs(closed - defined.ball), scale * arb(10) ** -digits
-            if difference > tolerance:
-                return _refuted(form.name, point, closed, defined)
-            if difference < tolerance:
-                return float(difference.mid() / scale), defined
+            if found := _told(form, point, digits, _nothing(formula), defined):
+                return found
             error = defined.ball.rad()
     return Undecided(f"the quadrature error is {error.str(3, radius=False)} ({form.name})", _shown(point))
+
+
+def _told(form: Form, point: Point, digits: int, nothing: int, defined: Value) -> tuple[float, Value] | Refuted | None:
+    """The same, at one precision; None where the balls are too wide to tell."""
+    if defined.ball.is_nan():
+        return None
+    least = (defined.mass * arb(10) ** -_CANCELLATION).mid()
+    scale = abs(defined.ball.mid()).max(least) + arb(10) ** (digits - nothing)
+    finite = defined.ball.is_finite()
+    closed = _ball(form.value(point, digits + 3, _to_mpf(scale) if finite else 0))
+    if not (finite and closed.is_finite()):
+        same = not finite and str(defined.ball) == str(closed)
+        return (0.0, defined) if same else _refuted(form.name, point, closed, defined)
+    difference, tolerance = abs(closed - defined.ball), scale * arb(10) ** -digits
+    if difference > tolerance:
+        return _refuted(form.name, point, closed, defined)
+    return (float(difference.mid() / scale), defined) if difference < tolerance else None
 
 
 def _nothing(formula: Formula) -> int:

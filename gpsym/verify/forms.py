@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -21,6 +22,7 @@ from gpsym.stable import IntervalMoment, JointDensity, RectangleMoment
 from gpsym.verify.pairs import joint_expectation
 from gpsym.verify.quadrature import expectation
 from gpsym.verify.shapes import Point, Shape, fraction, horner
+from gpsym.verify.values import power
 
 __all__ = ["Form", "forms_of"]
 
@@ -60,10 +62,11 @@ def _stable(expression: Any, point: Point, digits: int, least: Mpf) -> Any:
     names = {function: sp.Dummy() for function in expression.atoms(*_FUNCTIONS)}
     values = {name: _FUNCTIONS[f.func](*_numbers(f, point)) for f, name in names.items()}
     named = expression.xreplace(names)
-    try:
-        return image(named, {symbol: arb(fraction(symbol, point)) for symbol in point} | values)
-    except ValueError:
-        return precise(named, {**point, **{name: _rational(ball) for name, ball in values.items()}}, digits, least)
+    with suppress(ValueError):
+        ball = image(named, {symbol: arb(fraction(symbol, point)) for symbol in point} | values)
+        if not ball.is_nan():
+            return ball
+    return precise(named, {**point, **{name: _rational(ball) for name, ball in values.items()}}, digits, least)
 
 
 def _rational(ball: arb) -> sp.Expr:
@@ -90,14 +93,14 @@ def _rectangle_moment(i: Any, t: Any, w: Any, j: Any, s: Any, v: Any, q1: Any, q
 def _joint_density(x: Any, y: Any, q1: Any, q2: Any, rho: Any) -> arb:
     """The density of (U, V) at (x, y)."""
     a, b, gap = arb(x) / arb(q1).sqrt(), arb(y) / arb(q2).sqrt(), arb(1 - rho**2)
-    exponent = ((a - b) ** 2 + 2 * arb(1 - rho) * a * b) / (2 * gap)
+    exponent = (power(a - b, 2) + 2 * arb(1 - rho) * a * b) / (2 * gap)
     return (-exponent).exp() / (2 * arb.pi() * (gap * arb(q1) * arb(q2)).sqrt())
 
 
 def _power(n: Any, t: fmpq, width: fmpq | None) -> Shape:
     """(x - t)^n from t to t + width, 0 elsewhere."""
-    power = tuple(math.comb(int(n), k) * (-t) ** (int(n) - k) for k in range(int(n) + 1))
-    return Shape((t,), ((), power)) if width is None else Shape((t, t + width), ((), power, ()))
+    coefficients = tuple(math.comb(int(n), k) * (-t) ** (int(n) - k) for k in range(int(n) + 1))
+    return Shape((t,), ((), coefficients)) if width is None else Shape((t, t + width), ((), coefficients, ()))
 
 
 _FUNCTIONS: dict[Any, Callable[..., arb]] = {

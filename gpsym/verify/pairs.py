@@ -15,7 +15,7 @@ from flint import arb, fmpq
 from gpsym.verify.panels import WIDTH, Total, add_panels, density, panel_ends
 from gpsym.verify.quadrature import hermite, line_integral, meeting, piece_at
 from gpsym.verify.shapes import Shape, horner
-from gpsym.verify.values import Unknown, Value
+from gpsym.verify.values import Unknown, Value, power
 
 __all__ = ["joint_expectation", "line_expectation", "pair_expectation"]
 
@@ -144,7 +144,7 @@ def _truncated_moments(left: Edge, right: Edge, order: int) -> list[arb]:
     """E[C^n; a < C < b] for n = 0, ..., order: (n - 1) E[C^(n-2)] + a^(n-1) p(a) - b^(n-1) p(b)."""
     moments = [_probability(left, right)]
     for n in range(1, order + 1):
-        edge = sum((sign * e[0] ** (n - 1) * e[1] for sign, e in ((1, left), (-1, right)) if e), arb(0))
+        edge = sum((sign * power(e[0], n - 1) * e[1] for sign, e in ((1, left), (-1, right)) if e), arb(0))
         moments.append((n - 1) * moments[n - 2] + edge if n > 1 else edge)
     return moments
 
@@ -161,7 +161,7 @@ def _probability(left: Edge, right: Edge) -> arb:
 def _composed(piece: Sequence[arb], shift: arb, slope: arb) -> list[arb]:
     """The coefficients of p(shift + slope c) in c."""
     return [
-        slope**k * sum((math.comb(n, k) * piece[n] * shift ** (n - k) for n in range(k, len(piece))), arb(0))
+        slope**k * sum((math.comb(n, k) * piece[n] * power(shift, n - k) for n in range(k, len(piece))), arb(0))
         for k in range(len(piece))
     ]
 

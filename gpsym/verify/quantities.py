@@ -20,7 +20,7 @@ from gpsym.formula import ALPHA, Q1, Q2, RHO, SIGMA_B2, SIGMA_W2, THETA, Formula
 from gpsym.verify.pairs import joint_expectation
 from gpsym.verify.quadrature import expectation, hermite, product_expectation
 from gpsym.verify.shapes import Point, Shape, fraction, horner, lost, shape_at
-from gpsym.verify.values import INFINITE, Excluded, Unknown, Value
+from gpsym.verify.values import INFINITE, Excluded, Unknown, Value, power
 
 __all__ = ["meaning"]
 
@@ -75,7 +75,9 @@ class _Layer:
     def power(self, k: int, rate: int = 0) -> Value:
         """(d/dq)^rate E[phi(U)^k]."""
         scale = (2 * self.q) ** rate
-        return expectation(self.phi, self.number(Q), lambda p, x, z: horner(p, x) ** k * hermite(2 * rate, z)) / scale
+        return (
+            expectation(self.phi, self.number(Q), lambda p, x, z: power(horner(p, x), k) * hermite(2 * rate, z)) / scale
+        )
 
     def hermite(self, n: int) -> Value:
         """E[phi(U) He_n(Z)] / sqrt(n!)."""
@@ -104,7 +106,7 @@ class _Layer:
         found = joint_expectation(self.phi, self.psi, q1, q2, rho, n)
         # The natural size of an expectation of a product, which it is far below where both factors are small apart.
         first, second = (
-            expectation(f, q, lambda p, x, z: horner(p, x) ** 2).ball for f, q in ((self.phi, q1), (self.psi, q2))
+            expectation(f, q, lambda p, x, z: power(horner(p, x), 2)).ball for f, q in ((self.phi, q1), (self.psi, q2))
         )
         return Value(found.ball, found.mass.max((first * second).sqrt() / self.root**n))
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 from flint import arb
 
-__all__ = ["INFINITE", "Excluded", "Unknown", "Value"]
+__all__ = ["INFINITE", "Excluded", "Unknown", "Value", "power"]
 
 
 class Unknown(Exception):
@@ -52,3 +53,8 @@ def _value(number: Any) -> Value:
 
 
 INFINITE = Value(arb.pos_inf(), arb.pos_inf())
+
+
+def power(base: Any, n: int) -> Any:
+    """base^n, n = 0, 1, 2, ...; flint's own is NaN where a ball holds 0."""
+    return math.prod(n * [base], start=1)

@@ -8,7 +8,7 @@ from flint import arb, ctx, fmpq
 from gpsym.verify.pairs import line_expectation, pair_expectation
 from gpsym.verify.quadrature import expectation, hermite, line_integral, product_expectation
 from gpsym.verify.shapes import Shape, horner
-from gpsym.verify.values import INFINITE, Unknown, Value
+from gpsym.verify.values import INFINITE, Unknown, Value, power
 
 Q1, Q2 = fmpq(9, 4), fmpq(1, 4)
 ONE, LINE, SQUARE = (Shape((), (tuple(fmpq(k == n) for k in range(n + 1)),)) for n in range(3))
@@ -78,6 +78,13 @@ def test_ramps(t):
 def test_what_lies_too_far_out_is_none():
     value = mean(step(10**9))
     assert value.ball == 0
+
+
+def test_powers_of_balls_around_zero_are_finite():
+    small = arb(0, 0.5)
+    assert power(small, 2).overlaps(small * small)
+    assert power(small, 2).is_finite()
+    assert [power(3, n) for n in range(4)] == [1, 3, 9, 27]
 
 
 def test_hermite_polynomials():
