@@ -33,10 +33,10 @@ def test_every_point_lies_in_the_domain():
 def test_points_reach_the_ends(corners):
     found = points(SYMBOLS, (), (), 300, 0, corners)
     q, m, tau = [p[Q] for p in floats(found)], ratios(found, M), ratios(found, TAU)
-    assert min(q) < 1e-7
-    assert max(q) > 1e7
-    assert min(m) < 1e-7
-    assert max(m) > 1e7
+    assert min(q) < 2e-8
+    assert max(q) > 5e7
+    assert min(m) < 2e-8
+    assert max(m) > 5e7
     assert min(tau) < -38
     assert max(tau) > 38
     assert 0 in tau
@@ -69,6 +69,40 @@ def test_lengths_coincide_at_some_points():
 def test_corners_alternate_with_spread_points():
     few = floats(points((Q,), (), (), 6, 0))
     assert {1e-8, 1e8} <= {p[Q] for p in few}
+
+
+def seen(symbols, ratio, number=200):
+    """The values of one symbol, or of a ratio, at points of which two thirds are corners."""
+    return [ratio(point) for point in floats(points(symbols, (), (), number, 0))]
+
+
+def times(values, expected):
+    return sum(value == pytest.approx(expected, rel=1e-9) for value in values)
+
+
+@pytest.mark.parametrize(
+    ("symbols", "ratio", "corners"),
+    [
+        ((Q,), lambda p: p[Q], (1, 1e-8, 1e8, 1 / 144, 1 / 1600)),
+        ((Q1, Q2), lambda p: p[Q1], (1, 1e-8, 1e8, 1 / 144, 1 / 1600)),
+        ((Q1, Q2), lambda p: p[Q2] / p[Q1], (1, 2, 1e-4, 1e4)),
+        ((RHO,), lambda p: p[RHO], (0.375, 0, 1 - 1e-9, 1e-9 - 1)),
+        ((SIGMA_W2,), lambda p: p[SIGMA_W2], (1.5, 1e-8, 1e8)),
+        ((SIGMA_B2,), lambda p: p[SIGMA_B2], (0.25, 0, 1e-8, 1e8)),
+        ((THETA,), lambda p: p[THETA], (0.5, 0, -1e8, 1e8)),
+        ((ALPHA,), lambda p: p[ALPHA], (0.5, 1, 1e-8)),
+        ((Q, TAU), lambda p: p[TAU] / p[Q] ** 0.5, (0.75, 0, 40, -40, 12, -12, 1e-8, -1e-8)),
+        ((Q, M), lambda p: p[M] / p[Q] ** 0.5, (1, 1e-8, 1e8, 1e-4, 1e4)),
+    ],
+)
+def test_corners_are_where_formulas_break(symbols, ratio, corners):
+    values = seen(symbols, ratio)
+    for corner in corners:
+        assert times(values, corner) >= 10, corner
+
+
+def test_the_edge_of_a_condition_is_allowed():
+    assert 0 in [p[TAU] for p in floats(points((Q, TAU), (TAU,), (), 30, 0))]
 
 
 def test_conditions_are_met():
