@@ -6,6 +6,7 @@ maps        variance map, slope, curvature, chi_1, sparsity, moments; kernels an
 numeric     formulas as functions for numpy, torch, jax, mpmath, and as code
 equality    whether two closed forms are the same
 verify      formulas against their definitions
+verdicts    what a check can answer
 design      the edge of chaos at a wanted sparsity
 stability   what iterating the variance map does: all fixed points, the basin
 finite_width  how variances and gradients of random networks spread, and the risks
@@ -55,11 +56,14 @@ if TYPE_CHECKING:
     from gpsym.formats import format_formula
     from gpsym.kernel import kernels
     from gpsym.numeric import evaluate, lambdify
-    from gpsym.verify import Refuted, Undecided, Verified, verify_formula
+    from gpsym.verdicts import Different, Equal, Refuted, Undecided, Verified
+    from gpsym.verify import verify_formula
 
 __all__ = [
     "Activation",
     "CriticalInit",
+    "Different",
+    "Equal",
     "Formula",
     "Refuted",
     "Undecided",
@@ -98,9 +102,11 @@ __version__ = "0.1.0"
 # Imported on first use: with printers, quadrature and parsers they cost as much as the rest.
 _ROOMS = {
     "CriticalInit": "design",
-    "Refuted": "verify",
-    "Undecided": "verify",
-    "Verified": "verify",
+    "Different": "verdicts",
+    "Equal": "verdicts",
+    "Refuted": "verdicts",
+    "Undecided": "verdicts",
+    "Verified": "verdicts",
     "edge_of_chaos": "design",
     "equal": "equality",
     "evaluate": "numeric",

@@ -71,31 +71,12 @@ from gpsym.laurent import (
 from gpsym.limits import shown
 from gpsym.numeric.points import ball_at
 from gpsym.special import BivariateTail, TailMoment, tail
+from gpsym.verdicts import Different, Equal, Undecided
 
 __all__ = ["Different", "Equal", "Sign", "Undecided", "declared_sign", "equal", "normal_form"]
 
 Sign = Callable[[Any], int]
 _JUMPS = (sp.sign, sp.Heaviside, sp.floor, sp.ceiling, sp.frac, sp.Mod)
-
-
-@dataclass(frozen=True)
-class Equal:
-    """The difference has normal form zero: the two agree wherever both are real and finite."""
-
-
-@dataclass(frozen=True)
-class Different:
-    """They differ at the witness, by the difference left - right there."""
-
-    witness: dict[str, str]
-    difference: str
-
-
-@dataclass(frozen=True)
-class Undecided:
-    """Neither was shown."""
-
-    why: str
 
 
 def declared_sign(expression: Any) -> int:
@@ -123,7 +104,7 @@ def equal(left: Any, right: Any = 0, sign: Sign = declared_sign) -> Equal | Diff
     >>> equal(sp.exp(q) * sp.exp(-tau), sp.exp(q + tau))
     Different(witness={'q': '3/7', 'tau': '4'}, difference='-83.783')
     >>> equal(sp.Integral(sp.exp(-(tau**2)), tau), sp.sqrt(sp.pi) * sp.erf(tau) / 2)
-    Undecided(why='Integral is not evaluated')
+    Undecided(why='Integral is not evaluated', where={})
     """
     left, right = _expression(left), _expression(right)
     if left == right and left is not sp.nan:

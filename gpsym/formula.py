@@ -7,13 +7,16 @@ import numbers
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sympy as sp
 from mpmath.libmp import to_rational
 
 from gpsym.limits import shown
 from gpsym.parsing import read, require_size
+
+if TYPE_CHECKING:
+    from gpsym.activation import Activation
 
 __all__ = [
     "ALPHA",
@@ -63,6 +66,9 @@ class Formula:
     at_rho      of a formula in the correlation rho: from -1, 0 or 1 to an elementary form of its value; at -1 and 1,
                 where the expression has none, of its limit.
     stably      makes `stable`; None where the expression is stable.
+    activations the activations that the quantity is one of, in the order of its definition; `gpsym.verify` computes
+                the quantity of that name from their knots and pieces.
+    rho         the correlation that was put in place of the variable rho, if one was.
     """
 
     name: str
@@ -76,11 +82,14 @@ class Formula:
     at_rho: Callable[[sp.Expr], sp.Expr] | None = field(default=None, compare=False, repr=False)
 
     stably: Callable[[], sp.Expr] | None = field(default=None, compare=False, repr=False)
+    activations: tuple[Activation, ...] = field(default=(), repr=False)
+    rho: sp.Expr | None = field(default=None, repr=False)
 
     @cached_property
     def stable(self) -> sp.Expr:
         """The same as `expression`, in special functions whose sum keeps its digits in floating-point arithmetic."""
-        return self.stably() if self.stably and self.expression.has(sp.Function) else self.expression
+        loses_digits = self.expression.has(sp.Function, 1 - RHO**2)
+        return self.stably() if self.stably and loses_digits else self.expression
 
     def renamed(self, name: str) -> Formula:
         """The same formula under another name."""

@@ -195,7 +195,7 @@ def _verification_section() -> str:
     rows = [(f"<b>{row[0].activation}</b>", *map(_verdict, row)) for row in checks]
     return (
         f"<p>Every closed form above against numerical integration of its definition, to {_DIGITS} digits at {_POINTS} "
-        "random points: a quick check, made when this page was written. Below each verdict stands the largest relative "
+        "points: a quick check, made when this page was written. Below each verdict stands the largest relative "
         f"difference seen.</p>\n{_table(('activation', *QUANTITIES), rows)}"
     )
 
@@ -205,7 +205,7 @@ def _verdict(check: Check) -> str:
     if isinstance(verdict, Verified):
         return f'verified<br><span class="soft">{verdict.worst:.0e}</span>'
     if isinstance(verdict, Refuted):
-        values = f"formula {verdict.formula}, definition {verdict.definition}"
+        values = f"{verdict.form} {verdict.formula}, definition {verdict.definition}"
         return f'<span class="refuted">refuted</span><br>{_point(verdict.witness)}: {html.escape(values)}'
     return f'<span class="refuted">undecided</span><br>{_point(verdict.where)}: {html.escape(verdict.why)}'
 

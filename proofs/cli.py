@@ -12,6 +12,7 @@ import click
 
 from gpsym.cli.options import folder_option, force_option
 from gpsym.files import Output
+from gpsym.verdicts import Undecided
 from proofs import (
     bijection,
     calculus,
@@ -31,7 +32,7 @@ from proofs.falsehoods import falsehoods
 from proofs.logic.certificate import certificate
 from proofs.logic.certificate import claims as theorem_claims
 from proofs.logic.refute import Refuted
-from proofs.logic.theorem import Proved, Result, Theorem, settle
+from proofs.logic.theorem import Proved, Result, Theorem, Verdict, settle
 
 __all__ = ["CERTIFICATES", "THEOREMS", "main", "prove"]
 
@@ -147,9 +148,14 @@ def _fields(result: Result) -> dict[str, Any]:
         "activation": result.row.activation,
         "domain": result.row.domain,
         "verdict": type(result.verdict).__name__,
-        "method": result.verdict.method,
+        "method": _method(result.verdict),
         "seconds": round(result.seconds, 3),
     }
+
+
+def _method(verdict: Verdict) -> str:
+    """The rules of a proof, a witness, or what stopped the proof."""
+    return verdict.why if isinstance(verdict, Undecided) else verdict.method
 
 
 def _output(folder: Path, theorem: Theorem, force: bool) -> Output:

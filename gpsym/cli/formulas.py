@@ -124,7 +124,7 @@ def _residual(quantity: str) -> Callable[[Activation], Formula]:
     "--quantity", "quantities", multiple=True, help="As derive takes it; may be repeated. [default: the five of maps]"
 )
 @click.option("--digits", type=int, default=50, show_default=True, help="Significant digits to agree on.")
-@click.option("--points", type=int, default=100, show_default=True, help="Random points per formula.")
+@click.option("--points", type=int, default=100, show_default=True, help="Points per formula.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the points.")
 @json_option
 @click.pass_context
@@ -140,7 +140,7 @@ def verify(
     seed: int,
     as_json: bool,
 ) -> None:
-    """Check formulas against quadrature of their definitions, and laws; exit 1 if anything is not verified."""
+    """Check all forms of formulas against quadrature, and laws; exit 1 if anything is not verified."""
     families = activations_of("verify", activations if activations or expression else [*MEMBERS], expression, assume)
     with _bounded("verify"):  # before anything is printed
         for family in families:

@@ -302,4 +302,5 @@ def _formula(
         reference="gpsym",
         at_rho=at_rho if RHO in variables else None,
         stably=lambda: assembled(lambda f: f.stable),
+        activations=pair,
     )

@@ -68,4 +68,5 @@ def _divided(plain: Formula, variance: Formula, meaning: str) -> Formula:
         reference="gpsym",
         at_rho=at_rho if plain.at_rho else None,
         stably=lambda: divided(plain.stable, variance.stable),
+        activations=plain.activations,
     )

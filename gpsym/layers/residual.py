@@ -182,4 +182,5 @@ def _mixed(plain: Formula, skip: sp.Expr, notation: str) -> Formula:
         reference="gpsym",
         at_rho=at_rho if plain.at_rho else None,
         stably=lambda: mixed(plain.stable),
+        activations=plain.activations,
     )

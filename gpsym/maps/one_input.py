@@ -52,6 +52,7 @@ def moment(activation: Activation, order: int) -> Formula:
         expression=expectation(power, Q),
         reference="definition",
         stably=lambda: stable_expectation(power, Q),
+        activations=(activation,),
     )
 
 
@@ -78,6 +79,7 @@ def output_variance(activation: Activation) -> Formula:
         definition=second.definition - first.definition**2,
         expression=second.expression - first.expression**2,
         reference="definition",
+        activations=(activation,),
     )
 
 
@@ -95,6 +97,7 @@ def variance_map(activation: Activation) -> Formula:
         expression=SIGMA_W2 * second.expression + SIGMA_B2,
         reference="Poole et al. 2016, eq. 3",
         stably=lambda: SIGMA_W2 * second.stable + SIGMA_B2,
+        activations=(activation,),
     )
 
 
@@ -124,6 +127,7 @@ def chi_1(activation: Activation) -> Formula:
         expression=SIGMA_W2 * gradient.expression,
         reference="Schoenholz et al. 2017, eq. 5",
         stably=lambda: SIGMA_W2 * gradient.stable,
+        activations=(activation,),
     )
 
 
@@ -149,6 +153,7 @@ def derivative_moment(activation: Activation, j: int, k: int) -> Formula:
         expression=expectation(product, Q) if product else sp.oo,
         reference="definition",
         stably=lambda: stable_expectation(product, Q) if product else sp.oo,
+        activations=(activation,),
     )
 
 
@@ -172,6 +177,7 @@ def hermite_coefficient(activation: Activation, order: int) -> Formula:
         expression=expectation(core.derivative(n), Q, Q ** sp.Rational(n, 2) / norm),
         reference="O'Donnell 2014, section 11.2",
         stably=lambda: Q ** sp.Rational(n, 2) / norm * stable_expectation(core.derivative(n), Q),
+        activations=(activation,),
     )
 
 
@@ -190,6 +196,7 @@ def sparsity(activation: Activation) -> Formula:
         expression=expectation(zeros.joined(), Q),
         reference="Price et al. 2024, section 3",
         stably=lambda: stable_expectation(zeros.joined(), Q),
+        activations=(activation,),
     )
 
 
@@ -215,6 +222,7 @@ def _derivative(activation: Activation, name: str, notation: str, order: int) ->
         expression=SIGMA_W2 * expectation(square.derivative(2 * order), Q, sp.Rational(1, 2**order)),
         reference="Price et al. 2024, section 3",
         stably=lambda: SIGMA_W2 * _stable_derivative(square, order),
+        activations=(activation,),
     )
 
 

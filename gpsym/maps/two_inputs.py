@@ -162,6 +162,7 @@ def correlation_rate(phi: Activation) -> Formula:
         definition=sp.Limit(sp.sqrt(1 - RHO) * SIGMA_W2 * bend / Q, RHO, 1),
         expression=sp.oo if phi.jumps() else expectation(atoms, Q, scale),
         reference="gpsym",
+        activations=(phi,),
     )
 
 
@@ -197,6 +198,8 @@ def _formula(
         reference=reference,
         at_rho=expression if rho == RHO else None,
         stably=lambda: in_terms_of(partial(_stable_expectation, pair, variances, rho)),
+        activations=pair,
+        rho=None if rho == RHO else rho,
     )
 
 

@@ -51,13 +51,15 @@ def at_point(formula: Formula, values: Mapping[str, Any], digits: int) -> tuple[
     return (formula.at_rho(numbers[RHO]) if formula.at_rho and elementary else formula.expression), numbers
 
 
-def precise(expression: sp.Expr, values: Mapping[sp.Symbol, Any], digits: int = 17) -> Mpf:
+def precise(expression: sp.Expr, values: Mapping[sp.Symbol, Any], digits: int = 17, least: Any = 0) -> Mpf:
     """A closed form at one point, to `digits` correct significant digits.
 
     The precision starts where no number is absorbed by another, not even in their fourth powers, and grows until two
     evaluations agree, first by 128 bits and then by factors of two: so cancellation costs time and not digits.  Zero is
     returned where the expression vanishes with the values that are 0, and where 2^13 bits more show nothing else, as
     far below float64's range.
+
+    least  a size below which the digits of the value do not matter: they count from there.
     """
     if expression is sp.oo:
         return context(64).inf
@@ -65,6 +67,8 @@ def precise(expression: sp.Expr, values: Mapping[sp.Symbol, Any], digits: int = 
     near_end = 1 - abs(numbers.get(RHO, sp.S.Zero))  # of rho, whose distance from -1 and 1 is what counts
     sizes = [n.p.bit_length() - n.q.bit_length() for n in (*numbers.values(), near_end, sp.S.One) if n != 0]
     bits = math.ceil(digits * math.log2(10)) + 16 + 4 * (max(sizes) - min(sizes))
+    if least:  # what is 0 or settled at fewer bits may be the difference of equal parts
+        bits += max(0, -mpmath.frexp(least)[1])
     first = precision = 128 * math.ceil(bits / 128)  # few precisions, for the caches
     zeros = {symbol: number for symbol, number in numbers.items() if number == 0}
     previous = None
@@ -73,8 +77,8 @@ def precise(expression: sp.Expr, values: Mapping[sp.Symbol, Any], digits: int = 
         value = context(precision).mpf(function(*(to_mpf(n, precision) for n in numbers.values())))
         if value == 0 and expression.subs(zeros) == 0:
             break
-        tolerance = abs(value) / mpmath.mpf(10) ** (digits + 1)
-        if value != 0 and previous is not None and abs(value - previous) <= tolerance:
+        tolerance = max(abs(value), least) / mpmath.mpf(10) ** (digits + 1)
+        if (value != 0 or least) and previous is not None and abs(value - previous) <= tolerance:
             return value
         precision, previous = precision + 128 if previous is None else 2 * precision, value
     return context(precision).zero

@@ -10,9 +10,11 @@ from zlib import crc32
 
 import sympy as sp
 
-from gpsym import equality, verify
+from gpsym import equality
 from gpsym.activation import Activation
 from gpsym.formula import Formula
+from gpsym.verdicts import Equal, Undecided, Verified
+from gpsym.verify.compare import verify
 
 __all__ = [
     "Inapplicable",
@@ -37,17 +39,18 @@ class Undetermined(AssertionError):
 def assert_equal(what: str, left: sp.Expr, right: sp.Expr) -> None:
     """Two closed forms are one function, decided.  Raises Undetermined where `gpsym.equal` cannot tell."""
     verdict = equality.equal(left, right)
-    if isinstance(verdict, equality.Undecided):
+    if isinstance(verdict, Undecided):
         raise Undetermined(f"{what}: {verdict.why}")
-    assert isinstance(verdict, equality.Equal), f"{what}: {verdict}"
+    assert isinstance(verdict, Equal), f"{what}: {verdict}"
 
 
-def assert_verified(phi: Activation, formula: Formula, digits: int = 30) -> None:
-    """The formula is its definition, by quadrature.  Raises Undetermined where that is not accurate enough."""
-    verdict = verify.verify_formula(formula, digits=digits, points=1, seed=seed_of(phi))
-    if isinstance(verdict, verify.Undecided):
-        raise Undetermined(f"{formula.name} against its definition: {verdict.why}")
-    assert isinstance(verdict, verify.Verified), f"{formula.name} against its definition: {verdict}"
+def assert_verified(phi: Activation, *formulas: Formula, digits: int = 30, points: int = 2) -> None:
+    """All forms of the formulas are what they mean, by quadrature.  Raises Undetermined where that cannot be told."""
+    verdicts = verify(formulas, digits, points, seed_of(phi), more_for_each=2)
+    for formula, verdict in zip(formulas, verdicts, strict=True):
+        if isinstance(verdict, Undecided):
+            raise Undetermined(f"{formula.name} against its definition: {verdict.why}")
+        assert isinstance(verdict, Verified), f"{formula.name} against its definition: {verdict}"
 
 
 def seed_of(phi: Activation) -> int:

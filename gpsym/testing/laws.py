@@ -33,28 +33,24 @@ Law = Callable[[Activation], None]  # raises AssertionError that says what came 
 
 def moments_match_quadrature(phi: Activation) -> None:
     """E[phi(U)^k] for k = 0, 1, 2, 3 and the variance of phi(U) agree with their integrals to 30 digits."""
-    for k in range(4):
-        assert_verified(phi, maps.moment(phi, k))
-    assert_verified(phi, maps.output_variance(phi))
+    assert_verified(phi, *(maps.moment(phi, k) for k in range(4)), maps.output_variance(phi))
 
 
 def derivatives_match_quadrature(phi: Activation) -> None:
     """V', V'', chi_1, E[phi phi'], for continuous phi E[phi phi''], E[phi phi'''], match quadrature to 30 digits."""
-    for quantity in (maps.slope, maps.curvature, maps.chi_1):
-        assert_verified(phi, quantity(phi))
-    for order in (1,) if phi.jumps() else (1, 2, 3):
-        assert_verified(phi, maps.derivative_moment(phi, 0, order))
+    orders = (1,) if phi.jumps() else (1, 2, 3)
+    products = (maps.derivative_moment(phi, 0, order) for order in orders)
+    assert_verified(phi, maps.slope(phi), maps.curvature(phi), maps.chi_1(phi), *products)
 
 
 def hermite_coefficients_match_quadrature(phi: Activation) -> None:
-    """E[phi(U) h_n(Z)], n = 0, ..., 4, agree with their integrals to 30 digits."""
-    for n in range(5):
-        assert_verified(phi, maps.hermite_coefficient(phi, n))
+    """E[phi(U) h_n(Z)], n = 0, ..., 7, agree with their integrals to 30 digits."""
+    assert_verified(phi, *(maps.hermite_coefficient(phi, n) for n in range(8)))
 
 
 def sparsity_matches_quadrature(phi: Activation) -> None:
-    """P(phi(U) = 0) agrees with its integral to 30 digits."""
-    assert_verified(phi, maps.sparsity(phi))
+    """P(phi(U) = 0) agrees with its integral to 30 digits, each knot being of the size of U at some of the points."""
+    assert_verified(phi, maps.sparsity(phi), points=2 * (1 + len(phi.knots)))
 
 
 def absolute_value(phi: Activation) -> None:
@@ -167,7 +163,7 @@ def linearity(phi: Activation) -> None:
 
 def stable_forms_are_equal(phi: Activation) -> None:
     """Sums over pieces, of which arrays are computed, are the closed forms: moments, V', V'', sparsity, decided."""
-    formulas = [maps.moment(phi, k) for k in (1, 2, 3)] + [maps.hermite_coefficient(phi, n) for n in (1, 3)]
+    formulas = [maps.moment(phi, k) for k in (1, 2, 3)] + [maps.hermite_coefficient(phi, n) for n in (1, 3, 4)]
     formulas += [quantity(phi) for quantity in (maps.slope, maps.curvature, maps.sparsity, maps.chi_1)]
     for formula in formulas:
         if formula.expression.is_finite is not False:
@@ -195,7 +191,12 @@ def arrays_match_closed_forms(phi: Activation) -> None:
 
 def kernel_matches_quadrature(phi: Activation) -> None:
     """E[phi(U) phi(V)] agrees with its double integral to 20 digits."""
-    assert_verified(phi, maps.kernel(phi), digits=20)
+    assert_verified(phi, maps.kernel(phi), digits=20, points=1)
+
+
+def ntk_matches_quadrature(phi: Activation) -> None:
+    """sigma_w2 E[phi(U) phi(V)] + sigma_b2 + theta sigma_w2 E[phi'(U) phi'(V)] agrees with its integrals."""
+    assert_verified(phi, maps.ntk(phi), digits=20, points=1)
 
 
 def kernel_is_symmetric(phi: Activation) -> None:
@@ -351,6 +352,7 @@ TWO_INPUT_LAWS: dict[str, Law] = {
     law.__name__: law
     for law in (
         kernel_matches_quadrature,
+        ntk_matches_quadrature,
         kernel_is_symmetric,
         kernel_at_independence,
         kernel_at_the_ends,

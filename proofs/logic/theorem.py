@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import final
 
+from gpsym.verdicts import Undecided
 from proofs.logic.refute import Refuted, refute
 from proofs.logic.rules import identity, vanishes
 from proofs.logic.statements import Open, Proof, Statement
@@ -62,18 +63,6 @@ class Proved:
     def method(self) -> str:
         """The rules of all nodes, each once, premises first."""
         return ", ".join(dict.fromkeys(rule for proof in self.proofs.values() for rule in _rules(proof)))
-
-
-@dataclass(frozen=True)
-class Undecided:
-    """A condition of a rule was not seen to hold, or what was proved is not what was claimed."""
-
-    why: str
-
-    @property
-    def method(self) -> str:
-        """What stopped the proof."""
-        return self.why
 
 
 Verdict = Proved | Refuted | Undecided

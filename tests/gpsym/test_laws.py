@@ -2,11 +2,15 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
+import sympy as sp
 from hypothesis import given, settings
 
+from gpsym import maps
 from gpsym.expression import parse_activation
+from gpsym.formula import THETA, Q
 from gpsym.members import MEMBERS, soft_threshold
 from gpsym.testing import LAWS, ONE_INPUT_LAWS, TWO_INPUT_LAWS, activations, piecewise_polynomials
 from gpsym.testing.assertions import numbers, specimens
@@ -41,6 +45,54 @@ def test_any_piecewise_polynomial_meets_every_law_of_two_inputs(law, phi):
 @pytest.mark.parametrize("text", ["min(max(0, x - sqrt(2)), 1)", "max(0, x - 1000000)"])
 def test_knots_may_be_irrational_or_far_away(text):
     LAWS["kernel_at_the_ends"](parse_activation(text))
+
+
+def with_error(owner, name, error):
+    """The quantity's own function, with an error in its expression alone."""
+    right = getattr(owner, name)
+
+    def wrong(*args, **kwargs):
+        formula = right(*args, **kwargs)
+        return replace(formula, expression=error(formula.expression, *args), stably=None)
+
+    return wrong
+
+
+@pytest.mark.parametrize(
+    ("law", "quantity", "error"),
+    [
+        ("sparsity_matches_quadrature", "sparsity", lambda e, phi: sp.erfc(-sp.sqrt(2 / Q)) / 2),  # x < 2 alone
+        ("hermite_coefficients_match_quadrature", "hermite_coefficient", lambda e, phi, n: e * (1 + int(n >= 4))),
+        ("hermite_coefficients_match_quadrature", "hermite_coefficient", lambda e, phi, n: e * (1 + int(n == 7))),
+        ("ntk_matches_quadrature", "ntk", lambda e, phi: e.subs(THETA, 2 * THETA)),
+        ("kernel_matches_quadrature", "kernel", lambda e, phi: e * (1 + sp.Rational(1, 10**15))),
+        ("moments_match_quadrature", "moment", lambda e, phi, k: e + int(k == 2) * Q / 10**25),
+    ],
+)
+def test_laws_fail_where_a_formula_is_wrong(monkeypatch, law, quantity, error):
+    phi = parse_activation("max(0, 1 - abs(x - 3))")
+    LAWS[law](phi)
+    monkeypatch.setattr(maps, quantity, with_error(maps, quantity, error))
+    with pytest.raises(AssertionError, match="against its definition: Refuted"):
+        LAWS[law](phi)
+
+
+@pytest.mark.parametrize(
+    ("law", "quantity"),
+    [("moments_match_quadrature", "moment"), ("hermite_coefficients_match_quadrature", "hermite_coefficient"),
+     ("derivatives_match_quadrature", "slope"), ("sparsity_matches_quadrature", "sparsity"),
+     ("kernel_matches_quadrature", "kernel"), ("ntk_matches_quadrature", "ntk")],
+)  # fmt: skip
+def test_laws_fail_where_a_stable_form_is_wrong(monkeypatch, law, quantity):
+    right = getattr(maps, quantity)
+
+    def wrong(*args):
+        formula = right(*args)
+        return replace(formula, stably=lambda: formula.stable * (1 + sp.Rational(1, 10**9)))
+
+    monkeypatch.setattr(maps, quantity, wrong)
+    with pytest.raises(AssertionError, match="against its definition: Refuted"):
+        LAWS[law](parse_activation("max(0, 1 - abs(x - 3))"))
 
 
 def test_numbers_meet_the_conditions():

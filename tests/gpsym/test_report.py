@@ -164,7 +164,7 @@ def test_run_is_shown_escaped(source, page):
 
 def test_verdicts_that_are_no_success_stand_out():
     refuted = report._verdict(Check("a", "slope", Refuted({"q": "1.0"}, "2", "<b>3")))
-    assert Page(refuted).text == "refutedq = 1.0: formula 2, definition <b>3"
+    assert Page(refuted).text == "refutedq = 1.0: expression 2, definition <b>3"
     undecided = report._verdict(Check("a", "slope", Undecided("error <b>1", {"q": "1.0"})))
     assert Page(undecided).text == "undecidedq = 1.0: error <b>1"
     assert 'class="refuted"' in refuted

@@ -35,6 +35,7 @@ TESTS = {
     "gpsym/laurent.py": ["gpsym/test_laurent.py", "gpsym/test_equality.py"],
     "gpsym/equality.py": ["gpsym/test_equality.py"],
     "gpsym/stable.py": ["gpsym/test_stable.py", LAWS],
+    "gpsym/verify/*.py": ["gpsym/verify/test_*.py"],
     "gpsym/design.py": ["gpsym/test_design.py"],
     "proofs/logic/balls.py": ["proofs/test_balls.py"],
     "proofs/logic/certificate.py": ["proofs/test_cli.py"],
