@@ -60,10 +60,10 @@ def verify_activation(
 def verify_formula(formula: Formula, *, digits: int = 50, points: int = 100, seed: int = 0) -> Verdict:
     """Whether each form of the formula agrees with the meaning of its quantity at points of its domain.
 
-    digits  significant digits to agree on, >= 1; where the parts of the value cancel, of 1e-30 of the parts.
-    points  number of points, >= 1, of which up to half are corners of the domain and the rest are spread over it:
-            see `gpsym.verify.points`.  A formula of one input is compared to 12 digits at 13 times as many more.
-    seed    shifts the spread points.
+    digits  significant digits to agree on, 1 to 100; where the parts of the value cancel, of 1e-30 of the parts.
+    points  number of points, 1 to 100000, of which up to half are corners of the domain and the rest are spread over
+            it: see `gpsym.verify.points`.  A formula of one input is compared to 12 digits at 13 times as many more.
+    seed    shifts the spread points; 0 to 2^32 - 1.
 
     The forms are `expression`, `stable`, the limits `at_rho` of two inputs, and what `gpsym.lambdify` computes in
     float64.  The verdict `Verified` names the domain, the forms and the digits; `Refuted` names the form and the point;
@@ -71,6 +71,6 @@ def verify_formula(formula: Formula, *, digits: int = 50, points: int = 100, see
 
     Agreement at points is strong evidence, not a proof: that is the business of proofs/.
 
-    Raises ValueError for digits or points below 1.
+    Raises ValueError for numbers out of these ranges.
     """
     return _verify([formula], digits, points, seed)[0]

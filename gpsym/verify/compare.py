@@ -12,6 +12,7 @@ import sympy as sp
 from flint import arb, ctx
 
 from gpsym.formula import Q1, RHO, Formula
+from gpsym.limits import shown
 from gpsym.numeric import Mpf, context, lambdify
 from gpsym.verdicts import Refuted, Undecided, Verified
 from gpsym.verify.forms import Form, forms_of
@@ -23,6 +24,9 @@ from gpsym.verify.values import Excluded, Unknown, Value
 __all__ = ["Verdict", "verify"]
 
 Verdict = Verified | Refuted | Undecided
+# The ranges of what may be asked for.
+_DIGITS, _POINTS, _SEEDS = (1, 100), (1, 10**5), (0, 2**32 - 1)
+
 _Found = tuple[Mapping[sp.Symbol, Any], Value]  # a point, and the value there by its meaning
 
 # A value that has lost more than this many digits to cancellation between the parts of its meaning (V'' next to its
@@ -44,9 +48,11 @@ def verify(
     formulas: Sequence[Formula], digits: int, number: int, seed: int, more_for_each: int = _MORE
 ) -> list[Verdict]:
     """A verdict on each formula, at points that they share, and at more for each of them where there is one input."""
-    for name, given in (("digits", digits), ("points", number)):
-        if given < 1:
-            raise ValueError(f"verify: need {name} >= 1, got {given}; pass a positive integer.")
+    for name, given, (least, most) in (
+        ("digits", digits, _DIGITS), ("points", number, _POINTS), ("seed", seed, _SEEDS)
+    ):  # fmt: skip
+        if not least <= given <= most:
+            raise ValueError(f"verify: need {name} from {least} to {most}, got {shown(given)}; pass such a number.")
     symbols = tuple(dict.fromkeys(v for formula in formulas for v in formula.variables))
     conditions = tuple(dict.fromkeys(c for formula in formulas for c in formula.conditions))
     fixed = _fixed_lengths(formulas)
@@ -122,7 +128,7 @@ class _Check:
     def _extent(self, fewer_digits: int, more: int) -> Iterator[str]:
         """What was compared, and where."""
         ranges = domain(self._formula.variables, _fixed_lengths([self._formula]))
-        yield f"{ranges}, values above 1e-{_nothing(self._formula)}"
+        yield f"{ranges}, to {_nothing(self._formula)} digits after the point at most"
         yield ", ".join(form.name for form in self._forms)
         if more:
             yield f"expression to {fewer_digits} digits at {more} further points"

@@ -55,6 +55,7 @@ _SOUND = {
     "stability crelu": {"tau": "1", "slope": "0.5", "q-star": "1"},
     "stability st": {"tau": "1", "width": "64", "depth": "3", "alpha": "0.5"},
     "stability relu": {"width": "64", "depth": "3", "excursion": "9", "correlation": "0.5"},
+    "verify relu --quantity=mean": {"digits": "20", "points": "5", "seed": "0"},
     "derive crelu --quantity=kernel": {"rho": "1"},
 }
 
