@@ -48,9 +48,11 @@ from scipy.optimize import brentq
 from gpsym.design import CriticalInit
 from gpsym.layers.fluctuation import slope_series
 from gpsym.layers.residual import require_alpha
-from gpsym.limits import DEPTH, require_sizes, shown
+from gpsym.limits import require_sizes, shown
 
 __all__ = ["depth_of_directions", "gradient_directions", "lyapunov_gap", "mixing_of_directions"]
+
+_DEEPEST = 1e300  # layers; nothing is computed layer by layer, and products of a deeper one overflow
 
 
 def lyapunov_gap(design: CriticalInit, *, width: int, alpha: float = 1.0) -> float:
@@ -132,9 +134,9 @@ def _gap(squares: np.ndarray, alpha: float) -> float:
 
 
 def _require_layers(door: str, depth: float) -> None:
-    """Raise ValueError for a number of layers, which need not be whole, that is not positive or above `DEPTH`."""
-    if not 0 < depth <= DEPTH:
-        raise ValueError(f"{door}: need depth in (0, {DEPTH}], got {shown(depth)}; pass a number of layers.")
+    """Raise ValueError for a number of layers, which need not be whole, that is not positive or near overflow."""
+    if not 0 < depth <= _DEEPEST:
+        raise ValueError(f"{door}: need depth in (0, {_DEEPEST}], got {shown(depth)}; pass a number of layers.")
 
 
 def _others(name: str, directions: float) -> float:

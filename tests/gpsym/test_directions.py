@@ -122,7 +122,7 @@ def test_directions_are_at_most_the_width():
         (lambda: lyapunov_gap(CRELU, width=5, alpha=0), r"lyapunov_gap: need alpha in \(0, 1\], got 0"),
         (
             lambda: gradient_directions(CRELU, width=5, depth=0),
-            r"need depth in \(0, 100000\], got 0",
+            r"need depth in \(0, 1e\+300\], got 0",
         ),
         (lambda: depth_of_directions(CRELU, width=9, directions=0.5), "depth_of_directions: need directions >= 1"),
         (

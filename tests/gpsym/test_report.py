@@ -150,7 +150,7 @@ def test_designs_and_checks_are_on_the_page(page):
     for number in ("7.33482", "7.38772", "1.17037", "attracting", "marginal"):
         assert number in page.text
     assert page.text.count("verified") == len(FORMULAS)
-    assert "30 digits at 5 random points" in re.sub(r"\s+", " ", page.text)
+    assert "30 digits at 5 points: a quick check" in re.sub(r"\s+", " ", page.text)
 
 
 def test_run_is_shown_escaped(source, page):

@@ -43,7 +43,7 @@ def _answer(_text: str, _folder: Path, outcome: Outcome) -> None:
     assert CriticalInit.from_json(written["json"]).to_json() == written["json"].rstrip()
     for framework in ("torch", "jax", "keras"):
         names = [node.names[0].name for node in ast.parse(written[framework]).body if isinstance(node, ast.Import)]
-        assert set(names) <= {"copy", "hashlib", "math", "torch", "jax", "jax.numpy", "keras"}, names
+        assert set(names) <= {"copy", "hashlib", "inspect", "math", "torch", "jax", "jax.numpy", "keras"}, names
 
 
 def _with_entry(value: tuple[str, Any, Any]) -> str:
