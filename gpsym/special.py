@@ -13,9 +13,11 @@ from collections.abc import Callable
 from functools import cache, lru_cache
 from typing import Any
 
+import flint
 import mpmath
 import sympy as sp
-from mpmath.libmp import prec_to_dps
+from flint import arb
+from mpmath.libmp import from_man_exp, prec_to_dps
 from sympy.core.function import ArgumentIndexError
 
 from gpsym.limits import length, spend
@@ -30,6 +32,8 @@ __all__ = [
     "ramp_moments",
     "tail",
 ]
+
+_GUARD = 16  # bits of the quadrature beyond the precision asked for
 
 
 @lru_cache(maxsize=1024)
@@ -231,16 +235,12 @@ def bivariate_tail(ctx: Any, h: Any, k: Any, rho: Any) -> Any:
     upper = min(end, ctx.log((most + spread) / (2 * a)) / 2) if a else end
     start = ctx.log(2 * b / (most + spread)) / 2 if b else upper - ctx.prec
     start = max(start, ctx.zero if rho > 0 else upper - ctx.prec)
-    nodes = [(ctx.make_mpf(x), ctx.make_mpf(w)) for x, w in _rule(ctx.prec)]
     integral = ctx.zero
     while start < upper:
         e = ctx.exp(2 * start)
         narrow = 4 * abs(a * e - b / e) / ctx.prec + 2 * ctx.sqrt((a * e + b / e) / ctx.prec)
         radius = min(1 / (1 + narrow), upper - start) / 2
-        for x, w in nodes:
-            u = ctx.exp(start + radius * (1 + x))
-            e = u * u
-            integral += w * radius * u / (1 + e) * ctx.exp(-(a * (1 + e) + b * (1 + 1 / e)) / 8)
+        integral += radius * ctx.make_mpf(_panel(ctx.prec, *(arb(t) for t in (a, b, start, radius))))
         start += 2 * radius
     return least + integral / ctx.pi
 
@@ -262,14 +262,26 @@ def _least_sum(ctx: Any, a: Any, b: Any, e: Any) -> Any:
     return 2 * ctx.sqrt(a * b) if b < a * e * e else a * e + b / e
 
 
+# In Arb: most of the time of a value at a high precision is spent here.
+def _panel(precision: int, a: arb, b: arb, start: arb, radius: arb) -> Any:
+    """pi times the integral over y from start to start + 2 radius, divided by radius; as mpmath holds a number."""
+    with flint.ctx.workprec(precision + _GUARD):
+        total = arb(0)
+        for x, w in _rule(precision):
+            u = (start + radius * (1 + x)).exp()
+            e = u * u
+            total += w * u / (1 + e) * (-(a * (1 + e) + b * (1 + 1 / e)) / 8).exp()
+        mantissa, exponent = total.mid().man_exp()
+    return from_man_exp(int(mantissa), int(exponent), precision)
+
+
 @lru_cache(maxsize=64)
-def _rule(precision: int) -> list[tuple[Any, Any]]:
-    """Gauss-Legendre nodes and weights on (-1, 1), one or more for every 3.7 bits.
+def _rule(precision: int) -> list[tuple[arb, arb]]:
+    """Gauss-Legendre nodes and weights on (-1, 1), one for every 3.7 bits.
 
     On a panel of width 1 the nearest pole is at a distance of pi / 2, for which each node adds
     2 log2(pi + sqrt(pi^2 - 1)) = 5.2 bits; on that ellipse the exponent grows by less than 0.35 bits per bit.
     """
-    ctx = mpmath.MPContext()
-    ctx.prec = precision
-    degree = max(1, (precision // 11).bit_length() + 1)  # 3 * 2^(degree - 1) nodes
-    return [(x._mpf_, w._mpf_) for x, w in ctx._gauss_legendre.calc_nodes(degree, precision)]
+    count = precision * 10 // 37 + 4
+    with flint.ctx.workprec(precision + _GUARD):
+        return [arb.legendre_p_root(count, k, weight=True) for k in range(count)]

@@ -1,7 +1,7 @@
 """Hypothesis profiles: quick and repeatable for every change, deep and random for `make test-deep`.
 
 Each has a companion, named after what is expensive, for tests that cost much more than others:
-`@settings.get_profile("two-inputs")` above `@given`.
+`@settings.get_profile("two-inputs")` above `@given`.  A test that is marked `deep` runs in the deep profile alone.
 """
 
 import os
@@ -21,6 +21,16 @@ for name, examples in EXAMPLES.items():
 settings.load_profile(CHOSEN)
 for cost in ("one-input", "two-inputs"):
     settings.register_profile(cost, settings.get_profile(CHOSEN), max_examples=EXAMPLES[CHOSEN][cost])
+
+
+def pytest_collection_modifyitems(config, items):
+    """Tests marked `deep` run in the deep profile alone."""
+    if CHOSEN == "deep":
+        return
+    deep = [item for item in items if item.get_closest_marker("deep")]
+    config.hook.pytest_deselected(items=deep)
+    items[:] = [item for item in items if item not in deep]
+
 
 # A script for another interpreter, one that has neural-tangents.
 collect_ignore = ["bench/neural_tangents_peer.py"]
