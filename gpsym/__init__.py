@@ -50,7 +50,7 @@ from gpsym.members import (
 )
 
 if TYPE_CHECKING:
-    from gpsym.design import CriticalInit, edge_of_chaos
+    from gpsym.design import CriticalInit, DesignWarning, Stability, edge_of_chaos
     from gpsym.equality import equal
     from gpsym.expression import from_sympy
     from gpsym.formats import format_formula
@@ -62,10 +62,12 @@ if TYPE_CHECKING:
 __all__ = [
     "Activation",
     "CriticalInit",
+    "DesignWarning",
     "Different",
     "Equal",
     "Formula",
     "Refuted",
+    "Stability",
     "Undecided",
     "Verified",
     "absolute",
@@ -102,9 +104,11 @@ __version__ = "0.1.0"
 # Imported on first use: with printers, quadrature and parsers they cost as much as the rest.
 _ROOMS = {
     "CriticalInit": "design",
+    "DesignWarning": "design",
     "Different": "verdicts",
     "Equal": "verdicts",
     "Refuted": "verdicts",
+    "Stability": "design",
     "Undecided": "verdicts",
     "Verified": "verdicts",
     "edge_of_chaos": "design",

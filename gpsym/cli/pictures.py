@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from gpsym.cli.options import (
     activation_argument,
@@ -19,6 +20,10 @@ from gpsym.cli.options import (
 from gpsym.files import Output, figure_style
 
 __all__ = ["plot", "report"]
+
+# Each figure, and what of these options it is not drawn by.
+_WISHES, _SIZES = ("sparsity", "slope", "q_star", "tau", "m", "a"), ("width", "depth", "excursion")
+_FIGURES = {"map": _SIZES, "phase": _WISHES, "spread": ()}
 
 
 @click.command()
@@ -42,6 +47,9 @@ def plot(
     slopes have one fixed point and which three, and with --width and --depth the risk of an excursion; or spread, the
     variance of networks of a width layer by layer, computed and simulated.
     """
+    if figure not in _FIGURES:
+        raise ValueError(f"plot: need map, phase or spread, got {figure}; choose one.")
+    _require_options_of(figure)
     output.require_free()
     figure_style(output)
     from gpsym.plot import phase_figure, spread_figure, variance_map_figure
@@ -50,14 +58,21 @@ def plot(
         drawn = variance_map_figure(design_of(activation, **wishes))
     elif figure == "phase":
         drawn = phase_figure(activation, width=width, depth=depth, **excursion_of(excursion))
-    elif figure == "spread":
+    else:
         if width is None or depth is None:
             raise ValueError(f"plot: need width and depth for spread, got {width} and {depth}; pass both.")
         drawn = spread_figure(design_of(activation, **wishes), width=width, depth=depth, **excursion_of(excursion))
-    else:
-        raise ValueError(f"plot: need map, phase or spread, got {figure}; choose one.")
     output.write_figure(drawn)
     say_written(output)
+
+
+def _require_options_of(figure: str) -> None:
+    """Raise ValueError for an option that was given and that the figure is not drawn by."""
+    context = click.get_current_context()
+    for name in _FIGURES[figure]:
+        if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
+            option = f"--{name.replace('_', '-')}"
+            raise ValueError(f"plot: need no {option} for {figure}, got {option} {context.params[name]}; leave it out.")
 
 
 @click.command()

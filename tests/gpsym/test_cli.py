@@ -288,6 +288,8 @@ BAD = [
     ("verify relu --seed -1", "need seed from 0 to 4294967295, got -1"),
     ("report --output no/such/folder", "need an existing folder"),
     ("report --output . --run no-run", "config.json"),
+    ("plot map crelu --sparsity .85 --slope .7 --width 300 --output x.png", "need no --width for map, got --width 300"),
+    ("plot phase clipped-relu --sparsity .85 --output x.png", "need no --sparsity for phase, got --sparsity 0.85"),
     ("plot relief relu --output x.png", "plot: need map, phase or spread, got relief; choose one."),
     ("plot spread relu --output x.png --width 5", "plot: need width and depth for spread, got 5 and None; pass both."),
     ("plot phase crelu --output x.png --depth 5", "need width and depth together, got None and 5"),

@@ -72,7 +72,7 @@ def assert_between(count, trials, probability):
 # Sound networks
 
 
-@pytest.mark.parametrize(("risk", "networks"), [(0.01, 30), (0.3, 30)])
+@pytest.mark.parametrize(("risk", "networks"), [(0.01, 30), pytest.param(0.3, 30, marks=pytest.mark.deep)])
 def test_sound_networks_of_100_layers_rarely_raise_an_alarm(risk, networks):
     """At most as often as the risk says: as it is a bound, there is no lower end."""
     model = mlp(20, *[64] * 100, 5)

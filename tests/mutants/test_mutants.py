@@ -43,6 +43,7 @@ def texts(source):
     return {m.text.decode() for m in mutants("planted.py", source.encode())}
 
 
+@pytest.mark.deep
 def test_a_planted_mutant_is_killed_one_survives_and_one_is_stopped(module, monkeypatch):
     monkeypatch.setattr("tests.mutants.runs.SECONDS_BESIDES", 3.0)
     tests = suite(module)

@@ -85,6 +85,7 @@ def killed_in_the_middle(folder: Path, over: Event) -> str:
     return whole_rows(folder)
 
 
+@pytest.mark.deep
 def test_a_run_whose_worker_is_killed_goes_on_and_those_that_fail_keep_none_from_ending(
     address, small, one_thread, tmp_path, monkeypatch, capfd
 ):
@@ -128,7 +129,7 @@ def test_a_run_whose_worker_is_killed_goes_on_and_those_that_fail_keep_none_from
 
 def test_an_interrupted_table_goes_on(apart, small, one_thread, tmp_path):
     """On this machine, from a folder that is not the checkout; all that Ray has to say is kept to itself."""
-    longer = {"epochs": 100}  # than it takes to stop
+    longer = {"epochs": 60}  # than it takes to stop
     preset = json.dumps({"common": LONG | longer, "rows": [RELU, CLIPPED], "seeds": 1})
     command = [sys.executable, str(Path(__file__).with_name("spreading.py")), preset, "table", "small"]
     folder = tmp_path / "t" / "relu-seed0"

@@ -133,6 +133,7 @@ def test_bfloat16_trains_as_float32_up_to_its_rounding(run, finished):
 
 
 # Importing Inductor imports torch.utils.mkldnn, which torch itself has deprecated.
+@pytest.mark.deep
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
 def test_compiled_training_is_the_same_up_to_rounding(run):
     one_size = {"batch_size": 647}  # half of the training split: one shape to compile

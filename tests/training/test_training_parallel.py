@@ -85,6 +85,7 @@ def test_two_processes_find_what_one_finds_and_go_on_after_their_end(configurati
         assert ours["best_epoch"] == theirs["best_epoch"]
 
 
+@pytest.mark.deep
 def test_the_command_starts_the_other_processes_itself(finished, tmp_path):
     options = "--data digits --sparsity 0.85 --slope 0.7 --width 32 --depth 2 --epochs 2 --batch-size 32 --lr 1e-3"
     done = subprocess.run(
