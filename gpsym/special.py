@@ -13,10 +13,8 @@ from collections.abc import Callable
 from functools import cache, lru_cache
 from typing import Any
 
-import flint
 import mpmath
 import sympy as sp
-from flint import arb
 from mpmath.libmp import from_man_exp, prec_to_dps
 from sympy.core.function import ArgumentIndexError
 
@@ -240,7 +238,7 @@ def bivariate_tail(ctx: Any, h: Any, k: Any, rho: Any) -> Any:
         e = ctx.exp(2 * start)
         narrow = 4 * abs(a * e - b / e) / ctx.prec + 2 * ctx.sqrt((a * e + b / e) / ctx.prec)
         radius = min(1 / (1 + narrow), upper - start) / 2
-        integral += radius * ctx.make_mpf(_panel(ctx.prec, *(arb(t) for t in (a, b, start, radius))))
+        integral += radius * ctx.make_mpf(_panel(ctx.prec, a, b, start, radius))
         start += 2 * radius
     return least + integral / ctx.pi
 
@@ -263,9 +261,15 @@ def _least_sum(ctx: Any, a: Any, b: Any, e: Any) -> Any:
 
 
 # In Arb: most of the time of a value at a high precision is spent here.
-def _panel(precision: int, a: arb, b: arb, start: arb, radius: arb) -> Any:
-    """pi times the integral over y from start to start + 2 radius, divided by radius; as mpmath holds a number."""
-    with flint.ctx.workprec(precision + _GUARD):
+def _panel(precision: int, *numbers: Any) -> Any:
+    """pi times the integral over y from start to start + 2 radius, divided by radius; as mpmath holds a number.
+
+    numbers  A, B, start and radius.
+    """
+    from flint import arb, ctx
+
+    with ctx.workprec(precision + _GUARD):
+        a, b, start, radius = map(arb, numbers)
         total = arb(0)
         for x, w in _rule(precision):
             u = (start + radius * (1 + x)).exp()
@@ -276,12 +280,14 @@ def _panel(precision: int, a: arb, b: arb, start: arb, radius: arb) -> Any:
 
 
 @lru_cache(maxsize=64)
-def _rule(precision: int) -> list[tuple[arb, arb]]:
+def _rule(precision: int) -> list[tuple[Any, Any]]:
     """Gauss-Legendre nodes and weights on (-1, 1), one for every 3.7 bits.
 
     On a panel of width 1 the nearest pole is at a distance of pi / 2, for which each node adds
     2 log2(pi + sqrt(pi^2 - 1)) = 5.2 bits; on that ellipse the exponent grows by less than 0.35 bits per bit.
     """
+    from flint import arb, ctx
+
     count = precision * 10 // 37 + 4
-    with flint.ctx.workprec(precision + _GUARD):
+    with ctx.workprec(precision + _GUARD):
         return [arb.legendre_p_root(count, k, weight=True) for k in range(count)]

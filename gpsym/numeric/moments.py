@@ -25,7 +25,6 @@ from functools import cache
 from math import comb
 from typing import Any
 
-import flint
 import mpmath
 import numpy as np
 
@@ -286,6 +285,8 @@ def _powers(ctx: Any, terms: Sequence[Any]) -> list[Any]:
 @cache
 def gauss_legendre(size: int = _NODES) -> tuple[tuple[float, float], ...]:
     """Nodes and weights on (0, 1), from the first node to the last."""
-    with flint.ctx.workprec(64):
-        pairs = [flint.arb.legendre_p_root(size, k, weight=True) for k in reversed(range(size))]
+    from flint import arb, ctx
+
+    with ctx.workprec(64):
+        pairs = [arb.legendre_p_root(size, k, weight=True) for k in reversed(range(size))]
         return tuple((float((1 + node) / 2), float(weight / 2)) for node, weight in pairs)

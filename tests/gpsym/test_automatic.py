@@ -56,9 +56,10 @@ def _ways(message):
     ("wish", "named"),
     [
         ({"activation": "crelu", "sparsity": 0.95, "width": 64, "depth": 50}, ["width", "sparsity"]),
-        (
+        pytest.param(
             {"activation": "cst", "sparsity": 0.97, "width": 300, "depth": 200, "q_star": 4.0},
             ["width", "depth", "sparsity"],
+            marks=pytest.mark.deep,
         ),
         ({"activation": "crelu", "tau": 1.0, "width": 1, "depth": 3, "risk": 0.2}, ["width"]),
         ({"activation": "crelu", "sparsity": 0.6, "width": 64, "depth": 100, "excursion": 1.1}, ["width"]),

@@ -60,7 +60,7 @@ NUMBERS = {"q": 1.5, "q1": 1.5, "q2": 0.5, "rho": -0.3, "theta": 0.25, "tau": 0.
 
 @pytest.mark.parametrize(
     "quantity",
-    [*ONE_INPUT, *TWO_INPUTS],
+    [pytest.param(q, marks=pytest.mark.deep) if q in ("ntk", "nngp") else q for q in (*ONE_INPUT, *TWO_INPUTS)],
 )
 def test_derive_prints_what_sympy_reads_back(capsys, quantity):
     quantity = re.sub("_[JKN]", "_2", quantity).replace("derivative_moment_2_2", "derivative_moment_0_2")

@@ -18,6 +18,7 @@ from gpsym.design import edge_of_chaos
 from gpsym.finite_width import excursion_probability
 from gpsym.maps import QUANTITIES
 from gpsym.members import MEMBERS
+from gpsym.plot import phase
 from gpsym.report import SPARSIFYING, report_page
 from gpsym.typeset import Root, paper_form
 from gpsym.verify import Check, Refuted, Undecided
@@ -78,8 +79,10 @@ def run(tmp_path_factory):
 def source(tmp_path_factory, run):
     """The page, written once."""
     folder = tmp_path_factory.mktemp("parent") / "report"
-    with pytest.raises(SystemExit) as end:
-        main(["report", "--output", str(folder), "--run", str(run)])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(phase, "_POINTS", 9)  # coarse curves, which are quick
+        with pytest.raises(SystemExit) as end:
+            main(["report", "--output", str(folder), "--run", str(run)])
     assert end.value.code == 0
     assert [entry.name for entry in folder.iterdir()] == ["index.html"]
     return (folder / "index.html").read_text(encoding="utf-8")

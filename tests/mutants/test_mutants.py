@@ -68,6 +68,7 @@ def test_tests_that_fail_on_the_true_module_are_refused(module):
         suite(module)
 
 
+@pytest.mark.deep
 def test_the_file_of_the_module_is_left_alone(module):
     source = SOURCE.replace(b"<=", b">")
     assert outcome(suite(module), source) == "killed"

@@ -58,7 +58,9 @@ def trained_together(configs, folder, size=100):
     return dict(in_ensembles(size)(runs))
 
 
-@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize(
+    "setting", [pytest.param(s, marks=pytest.mark.deep) if s in ("cnn", "transformer") else s for s in SETTINGS]
+)
 def test_members_come_to_what_they_come_to_alone(setting, members, tmp_path):
     configs = members(**SETTINGS[setting])
     together = trained_together(configs, tmp_path / "together")

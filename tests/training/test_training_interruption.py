@@ -97,7 +97,7 @@ def test_runs_killed_at_twenty_random_moments_end_as_the_one_that_was_not(tmp_pa
         assert_same_run(folder, tmp_path / "whole")
 
 
-@pytest.mark.parametrize("torn", [False, True])
+@pytest.mark.parametrize("torn", [pytest.param(False, marks=pytest.mark.deep), True])
 def test_death_at_any_call_that_writes_loses_nothing(config, whole, tmp_path, monkeypatch, torn):
     """Every kind of call in turn; torn: what was written is only half there, as when the power goes."""
     real = {name: getattr(os, name) for name in ("fsync", "replace", "unlink")}

@@ -28,7 +28,10 @@ def small(monkeypatch):
     monkeypatch.setattr(module, "PRESETS", {"small": SMALL})
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.deep) if n in ("mini-dnn", "paper-dnn", "followup") else n for n in PRESETS],
+)
 def test_every_preset_runs_a_step(name, tmp_path, monkeypatch):
     preset = PRESETS[name]
     common = {**preset.common, "augment": "none"}  # digits are features
