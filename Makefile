@@ -20,7 +20,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 test: setup  ## the tests, on all cores
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
-test-deep: setup  ## the tests with many more random examples; takes long
+test-deep: setup  ## all tests, the slow ones too, with many more random examples; takes long
 	OMP_NUM_THREADS=1 GPSYM_TEST_PROFILE=deep $(BIN)/python -m pytest -n auto
 
 fuzz: setup  ## hostile inputs at every door, a minute each; or ONLY="design expression" SECONDS=600
